@@ -1,0 +1,1 @@
+"""Comparison of recognisers: data sets, score tables, fusion, metrics and reports."""

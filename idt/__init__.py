@@ -1,0 +1,1 @@
+"""Improved dense trajectories: videos to tracks, descriptors, Fisher vectors and SVM scores."""
