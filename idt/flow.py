@@ -1,0 +1,416 @@
+"""Dense optical flow: the reference program's Farneback over the pyramid, and DIS.
+
+Flow is (dx, dy) in pixels per frame, at the scale of the images it was computed on. Inside the
+pyramid it is kept as planes, (2, row, column); the public functions for a single pair return
+(row, column, 2).
+
+The reference has a Farneback of its own: the same sqrt(2) scales as the tracks, a 5 x 5 median on
+every level before its flow is used or handed down, and a determinant regularised by 1e-3. The
+polynomial expansions of a frame serve all flows that it takes part in.
+
+References
+----------
+Farneback, Two-Frame Motion Estimation Based on Polynomial Expansion, SCIA 2003.
+Wang & Schmid, Action Recognition with Improved Trajectories, ICCV 2013, section 3.1.
+Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numba import njit
+
+from idt.pyramid import SCALE_STEP, Scale, scales
+
+POLYNOMIAL_RADIUS = 7  # pixels
+POLYNOMIAL_SIGMA = 1.5  # pixels
+WINDOW_RADIUS = 5  # pixels; the reference's averaging window of 10 has 11 taps
+WINDOW_SIGMA = 1.5  # pixels; 0.3 of the radius, as OpenCV has it
+ITERATIONS = 2
+MEDIAN_SIZE = 5  # pixels
+REGULARISER = np.float32(1e-3)  # added to the determinant
+BORDER_WEIGHTS = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)  # outermost first
+
+
+def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
+    """Float32 Gaussian taps as OpenCV makes them; `sigma` 0 with 3 taps gives 1/4, 1/2, 1/4."""
+    if sigma <= 0:
+        if size != 3:
+            raise ValueError(f"size must be 3 where sigma is 0, got {size}; give a sigma")
+        return np.array([0.25, 0.5, 0.25], np.float32)
+    offsets = np.arange(size) - (size - 1) / 2
+    taps = np.exp(-(offsets**2) / (2 * sigma**2)).astype(np.float32)
+    return (taps / taps.sum(dtype=np.float64)).astype(np.float32)
+
+
+def _polynomial_filters() -> tuple[np.ndarray, np.ndarray]:
+    """One-sided filters g, x g, x^2 g, (3, radius + 1), and the inverse normal matrix's entries."""
+    x = np.arange(-POLYNOMIAL_RADIUS, POLYNOMIAL_RADIUS + 1)
+    g = np.exp(-(x**2) / (2 * POLYNOMIAL_SIGMA**2)).astype(np.float32).astype(np.float64)
+    g = (g / g.sum()).astype(np.float32).astype(np.float64)
+    # Basis 1, x, y, x^2, y^2, xy under the separable weight g(x) g(y).
+    m2, m4 = (g * x**2).sum(), (g * x**4).sum()
+    normal = np.zeros((6, 6))
+    normal[0, 0] = 1
+    normal[1, 1] = normal[2, 2] = m2
+    normal[0, 3] = normal[3, 0] = normal[0, 4] = normal[4, 0] = m2
+    normal[3, 3] = normal[4, 4] = m4
+    normal[3, 4] = normal[4, 3] = normal[5, 5] = m2 * m2
+    inverse = np.linalg.inv(normal)
+    filters = np.stack([g, g * x, g * x**2])[:, POLYNOMIAL_RADIUS:]
+    entries = np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
+    return filters.astype(np.float32), entries.astype(np.float32)
+
+
+FILTERS, INVERSE_ENTRIES = _polynomial_filters()
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _blur_and_resize(
+    image: np.ndarray,
+    taps_y: np.ndarray,
+    first_y: np.ndarray,
+    taps_x: np.ndarray,
+    first_x: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Separable resampling: `taps` per output row or column, from mirrored source index `first`."""
+    n_rows, n_columns = image.shape
+    margin = 64
+    row = np.empty(n_columns + 2 * margin, np.float32)
+    for y in range(out.shape[0]):
+        row[:] = 0
+        for k in range(taps_y.shape[1]):
+            weight = taps_y[y, k]
+            source = first_y[y] + k
+            while source < 0 or source >= n_rows:
+                source = -source if source < 0 else 2 * (n_rows - 1) - source
+            for x in range(n_columns):
+                row[margin + x] += weight * np.float32(image[source, x])
+        for k in range(1, taps_x.shape[1]):
+            row[margin - k] = row[margin + min(k, n_columns - 1)]
+            row[margin + n_columns - 1 + k] = row[margin + max(n_columns - 1 - k, 0)]
+        for x in range(out.shape[1]):
+            total = np.float32(0)
+            for k in range(taps_x.shape[1]):
+                total += taps_x[x, k] * row[margin + first_x[x] + k]
+            out[y, x] = total
+
+
+def _resampling_taps(n_in: int, n_out: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian blur then bilinear interpolation as one bank of taps, (n_out, taps), and offsets."""
+    size = max(3, round(sigma * 5) | 1)
+    kernel = gaussian_kernel(size, sigma)
+    position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).astype(np.float32)
+    left = np.floor(position).astype(np.int64)
+    fraction = (position - left).astype(np.float32)
+    fraction[left < 0] = 0
+    left[left < 0] = 0
+    fraction[left >= n_in - 1] = 0
+    left[left >= n_in - 1] = n_in - 1
+    taps = np.zeros((n_out, size + 1), np.float32)
+    taps[:, :size] += (1 - fraction)[:, None] * kernel
+    taps[:, 1:] += fraction[:, None] * kernel
+    return taps, left - size // 2
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _expand_polynomial(
+    image: np.ndarray, filters: np.ndarray, entries: np.ndarray, out: np.ndarray
+) -> None:
+    """Coefficients y, x, yy, xx, xy of the local quadratic; `image` has 7 rows of margin."""
+    n_columns = image.shape[1]
+    n_rows = image.shape[0] - 14
+    margin = 16
+    rows = np.empty((3, n_columns + 2 * margin), np.float32)
+    e11, e03, e33, e55 = entries[0], entries[1], entries[2], entries[3]
+    for y in range(n_rows):
+        for x in range(n_columns):
+            smooth = filters[0, 0] * image[y + 7, x]
+            slope = np.float32(0)
+            curve = np.float32(0)
+            for k in range(1, 8):
+                above = image[y + 7 - k, x]
+                below = image[y + 7 + k, x]
+                both = above + below
+                smooth += filters[0, k] * both
+                slope += filters[1, k] * (below - above)
+                curve += filters[2, k] * both
+            rows[0, margin + x] = smooth
+            rows[1, margin + x] = slope
+            rows[2, margin + x] = curve
+        for c in range(3):
+            for k in range(1, 8):
+                rows[c, margin - k] = rows[c, margin]
+                rows[c, margin + n_columns - 1 + k] = rows[c, margin + n_columns - 1]
+        for x in range(n_columns):
+            c = margin + x
+            b1 = filters[0, 0] * rows[0, c]
+            b2 = np.float32(0)
+            b3 = filters[0, 0] * rows[1, c]
+            b4 = np.float32(0)
+            b5 = filters[0, 0] * rows[2, c]
+            b6 = np.float32(0)
+            for k in range(1, 8):
+                both = rows[0, c + k] + rows[0, c - k]
+                b1 += filters[0, k] * both
+                b4 += filters[2, k] * both
+                b2 += filters[1, k] * (rows[0, c + k] - rows[0, c - k])
+                b3 += filters[0, k] * (rows[1, c + k] + rows[1, c - k])
+                b6 += filters[1, k] * (rows[1, c + k] - rows[1, c - k])
+                b5 += filters[0, k] * (rows[2, c + k] + rows[2, c - k])
+            out[0, y, x] = b3 * e11
+            out[1, y, x] = b2 * e11
+            out[2, y, x] = b1 * e03 + b5 * e33
+            out[3, y, x] = b1 * e03 + b4 * e33
+            out[4, y, x] = b6 * e55
+
+
+def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
+    """Expand a frame into local quadratics on every level of the pyramid.
+
+    Parameters
+    ----------
+    grey
+        uint8 (row, column), the full-resolution frame.
+    levels
+        Pyramid levels of that size.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (5, row, column)
+        Coefficients of y, x, y^2, x^2 and xy per level, each from the full-resolution frame
+        blurred by (factor - 1) / 2 pixels.
+    """
+    expansions = []
+    for level in levels:
+        sigma = (level.factor - 1) * 0.5
+        taps_y, first_y = _resampling_taps(grey.shape[0], level.height, sigma)
+        taps_x, first_x = _resampling_taps(grey.shape[1], level.width, sigma)
+        padded = np.empty((level.height + 2 * POLYNOMIAL_RADIUS, level.width), np.float32)
+        inner = padded[POLYNOMIAL_RADIUS:-POLYNOMIAL_RADIUS]
+        _blur_and_resize(grey, taps_y, first_y, taps_x, first_x, inner)
+        padded[:POLYNOMIAL_RADIUS] = inner[0]
+        padded[-POLYNOMIAL_RADIUS:] = inner[-1]
+        expansion = np.empty((5, level.height, level.width), np.float32)
+        _expand_polynomial(padded, FILTERS, INVERSE_ENTRIES, expansion)
+        expansions.append(expansion)
+    return expansions
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _update_matrices(
+    first: np.ndarray,
+    second: np.ndarray,
+    flow: np.ndarray,
+    border: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Normal equations g11, g12, g22, h1, h2 of the displacement at every pixel."""
+    n_rows, n_columns = first.shape[1:]
+    half, quarter = np.float32(0.5), np.float32(0.25)
+    for y in range(n_rows):
+        scale_y = np.float32(1)
+        if y < 5:
+            scale_y *= border[y]
+        if y >= n_rows - 5:
+            scale_y *= border[n_rows - 1 - y]
+        for x in range(n_columns):
+            dx = flow[0, y, x]
+            dy = flow[1, y, x]
+            px = np.float32(x) + dx
+            py = np.float32(y) + dy
+            x1 = np.int32(np.floor(px))
+            y1 = np.int32(np.floor(py))
+            fx = px - np.float32(x1)
+            fy = py - np.float32(y1)
+            inside = x1 >= 0 and y1 >= 0 and x1 < n_columns - 1 and y1 < n_rows - 1
+            if inside:
+                w11 = fx * fy
+                w01 = fx - w11
+                w10 = fy - w11
+                w00 = np.float32(1) - fx - w10
+                r2 = (
+                    w00 * second[0, y1, x1]
+                    + w01 * second[0, y1, x1 + 1]
+                    + w10 * second[0, y1 + 1, x1]
+                    + w11 * second[0, y1 + 1, x1 + 1]
+                )
+                r3 = (
+                    w00 * second[1, y1, x1]
+                    + w01 * second[1, y1, x1 + 1]
+                    + w10 * second[1, y1 + 1, x1]
+                    + w11 * second[1, y1 + 1, x1 + 1]
+                )
+                r4 = (
+                    w00 * second[2, y1, x1]
+                    + w01 * second[2, y1, x1 + 1]
+                    + w10 * second[2, y1 + 1, x1]
+                    + w11 * second[2, y1 + 1, x1 + 1]
+                )
+                r5 = (
+                    w00 * second[3, y1, x1]
+                    + w01 * second[3, y1, x1 + 1]
+                    + w10 * second[3, y1 + 1, x1]
+                    + w11 * second[3, y1 + 1, x1 + 1]
+                )
+                r6 = (
+                    w00 * second[4, y1, x1]
+                    + w01 * second[4, y1, x1 + 1]
+                    + w10 * second[4, y1 + 1, x1]
+                    + w11 * second[4, y1 + 1, x1 + 1]
+                )
+                r4 = (first[2, y, x] + r4) * half
+                r5 = (first[3, y, x] + r5) * half
+                r6 = (first[4, y, x] + r6) * quarter
+            else:
+                r2 = np.float32(0)
+                r3 = np.float32(0)
+                r4 = first[2, y, x]
+                r5 = first[3, y, x]
+                r6 = first[4, y, x] * half
+            r2 = (first[0, y, x] - r2) * half + r4 * dy + r6 * dx
+            r3 = (first[1, y, x] - r3) * half + r6 * dy + r5 * dx
+            weight = scale_y
+            if x < 5:
+                weight *= border[x]
+            if x >= n_columns - 5:
+                weight *= border[n_columns - 1 - x]
+            r2 *= weight
+            r3 *= weight
+            r4 *= weight
+            r5 *= weight
+            r6 *= weight
+            out[0, y, x] = r4 * r4 + r6 * r6
+            out[1, y, x] = (r4 + r5) * r6
+            out[2, y, x] = r5 * r5 + r6 * r6
+            out[3, y, x] = r4 * r2 + r6 * r3
+            out[4, y, x] = r6 * r2 + r5 * r3
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _solve_flow(
+    matrices: np.ndarray, taps: np.ndarray, regulariser: np.float32, flow: np.ndarray
+) -> None:
+    """Average the normal equations over a Gaussian window and solve them at every pixel."""
+    n_rows, n_columns = matrices.shape[1:]
+    margin = 16
+    rows = np.empty((5, n_columns + 2 * margin), np.float32)
+    sums = np.empty((5, n_columns), np.float32)
+    for y in range(n_rows):
+        for c in range(5):
+            for x in range(n_columns):
+                rows[c, margin + x] = taps[0] * matrices[c, y, x]
+            for k in range(1, 6):
+                above = max(y - k, 0)
+                below = min(y + k, n_rows - 1)
+                weight = taps[k]
+                for x in range(n_columns):
+                    rows[c, margin + x] += weight * (matrices[c, above, x] + matrices[c, below, x])
+            for k in range(1, 6):
+                rows[c, margin - k] = rows[c, margin]
+                rows[c, margin + n_columns - 1 + k] = rows[c, margin + n_columns - 1]
+            for x in range(n_columns):
+                total = taps[0] * rows[c, margin + x]
+                for k in range(1, 6):
+                    total += taps[k] * (rows[c, margin + x + k] + rows[c, margin + x - k])
+                sums[c, x] = total
+        for x in range(n_columns):
+            g11, g12, g22 = sums[0, x], sums[1, x], sums[2, x]
+            h1, h2 = sums[3, x], sums[4, x]
+            inverse = np.float32(1) / (g11 * g22 - g12 * g12 + regulariser)
+            flow[0, y, x] = (g11 * h2 - g12 * h1) * inverse
+            flow[1, y, x] = (g22 * h1 - g12 * h2) * inverse
+
+
+WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
+
+
+def flow_pyramid(
+    previous: list[np.ndarray], current: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Flow from one expanded frame to the next on every level, coarse to fine.
+
+    Parameters
+    ----------
+    previous, current
+        What `expand` returned for the two frames.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (2, row, column)
+        Median-filtered flow per level as planes (dx, dy), in that level's pixels per frame.
+    """
+    flows: list[np.ndarray] = []
+    for first, second in zip(reversed(previous), reversed(current), strict=True):
+        n_rows, n_columns = first.shape[1:]
+        flow = np.zeros((2, n_rows, n_columns), np.float32)
+        if flows:
+            for c in range(2):
+                cv2.resize(flows[-1][c], (n_columns, n_rows), dst=flow[c])
+            flow *= SCALE_STEP
+        matrices = np.empty_like(first)
+        for _ in range(ITERATIONS):
+            _update_matrices(first, second, flow, BORDER_WEIGHTS, matrices)
+            _solve_flow(matrices, WINDOW_TAPS, REGULARISER, flow)
+        for c in range(2):
+            flow[c] = cv2.medianBlur(flow[c], MEDIAN_SIZE)
+        flows.append(flow)
+    return flows[::-1]
+
+
+def farneback(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """Flow between two grey frames by the reference program's Farneback.
+
+    Parameters
+    ----------
+    previous, current
+        uint8 (row, column), of one size.
+
+    Returns
+    -------
+    ndarray of float32, shape (row, column, 2)
+        (dx, dy) in pixels per frame.
+    """
+    _check_pair(previous, current)
+    levels = scales(previous.shape[1], previous.shape[0])
+    flow = flow_pyramid(expand(previous, levels), expand(current, levels))[0]
+    return np.ascontiguousarray(np.moveaxis(flow, 0, -1))
+
+
+def dis(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """Flow between two grey frames by dense inverse search (OpenCV, preset MEDIUM).
+
+    Parameters
+    ----------
+    previous, current
+        uint8 (row, column), of one size, at least 16 pixels a side.
+
+    Returns
+    -------
+    ndarray of float32, shape (row, column, 2)
+        (dx, dy) in pixels per frame.
+    """
+    _check_pair(previous, current)
+    if min(previous.shape) < 16:
+        raise ValueError(
+            f"frames must be at least 16 pixels a side for DIS, got {previous.shape}; "
+            "use farneback or enlarge them"
+        )
+    algorithm = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return algorithm.calc(previous, current, None)
+
+
+def _check_pair(previous: np.ndarray, current: np.ndarray) -> None:
+    for name, image in (("previous", previous), ("current", current)):
+        if image.ndim != 2 or image.dtype != np.uint8:
+            raise ValueError(
+                f"{name} must be a uint8 grey image (row, column), got {image.dtype} "
+                f"{image.shape}; convert it with idt.pyramid.to_grey"
+            )
+    if previous.shape != current.shape:
+        raise ValueError(
+            f"previous and current must have one size, got {previous.shape} and "
+            f"{current.shape}; resize one of them"
+        )
