@@ -1,0 +1,488 @@
+"""SURF: fast-Hessian keypoints and 128-number descriptors.
+
+The pip wheels of OpenCV leave SURF out; this is a numba implementation that follows OpenCV 2.4
+stage by stage (sampling steps, filter sizes, tests, interpolation), so that the matches are those of
+the reference program. Points are (x, y) in pixels, angles degrees counter-clockwise in an image
+whose y axis points up.
+
+References
+----------
+Bay, Ess, Tuytelaars, Van Gool, SURF: Speeded Up Robust Features, CVIU 2008.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from idt.flow import gaussian_kernel
+
+HESSIAN_THRESHOLD = 200.0  # Wang & Schmid's program
+N_OCTAVES = 4
+N_OCTAVE_LAYERS = 2
+FIRST_FILTER = 9  # pixels, side of the smallest Hessian filter
+FILTER_STEP = 6  # pixels between the filters of the first octave
+ORIENTATION_RADIUS = 6  # in units of the keypoint's scale
+PATCH_SIZE = 20  # samples a side of the descriptor's patch
+
+# Boxes (x0, y0, x1, y1, weight) on the 9 x 9 filter of the second derivatives xx, yy and xy.
+HESSIAN_BOXES = np.array(
+    [
+        [[0, 2, 3, 7, 1], [3, 2, 6, 7, -2], [6, 2, 9, 7, 1], [0, 0, 0, 0, 0]],
+        [[2, 0, 7, 3, 1], [2, 3, 7, 6, -2], [2, 6, 7, 9, 1], [0, 0, 0, 0, 0]],
+        [[1, 1, 4, 4, 1], [5, 1, 8, 4, -1], [1, 5, 4, 8, -1], [5, 5, 8, 8, 1]],
+    ],
+    np.float32,
+)
+
+
+def _orientation_samples() -> np.ndarray:
+    """Offsets and Gaussian weights (x, y, weight) of the disc that orientation is taken over."""
+    weights = gaussian_kernel(2 * ORIENTATION_RADIUS + 1, 2.5)
+    samples = [
+        (x, y, weights[x + ORIENTATION_RADIUS] * weights[y + ORIENTATION_RADIUS])
+        for x in range(-ORIENTATION_RADIUS, ORIENTATION_RADIUS + 1)
+        for y in range(-ORIENTATION_RADIUS, ORIENTATION_RADIUS + 1)
+        if x * x + y * y <= ORIENTATION_RADIUS**2
+    ]
+    return np.array(samples, np.float32)
+
+
+ORIENTATION_SAMPLES = _orientation_samples()
+PATCH_WEIGHTS = np.outer(gaussian_kernel(PATCH_SIZE, 3.3), gaussian_kernel(PATCH_SIZE, 3.3))
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Keypoints of one frame, strongest first.
+
+    Attributes
+    ----------
+    points
+        float32 (n, 2), (x, y) in pixels.
+    sizes
+        float32 (n,), side in pixels of the filter that found the point.
+    angles
+        float32 (n,), degrees in [0, 360).
+    responses
+        float32 (n,), determinant of the Hessian.
+    descriptors
+        float32 (n, 128), of unit length.
+    """
+
+    points: np.ndarray
+    sizes: np.ndarray
+    angles: np.ndarray
+    responses: np.ndarray
+    descriptors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@njit(cache=True, nogil=True)
+def fast_atan2(y: np.float32, x: np.float32) -> np.float32:
+    """Angle of (x, y) in degrees, [0, 360), by OpenCV's polynomial (error below 0.02 degrees)."""
+    p1 = np.float32(0.9997878412794807 * 180 / np.pi)
+    p3 = np.float32(-0.3258083974640975 * 180 / np.pi)
+    p5 = np.float32(0.1555786518463281 * 180 / np.pi)
+    p7 = np.float32(-0.04432655554792128 * 180 / np.pi)
+    tiny = np.float32(2.220446049250313e-16)
+    ax = abs(x)
+    ay = abs(y)
+    ratio = min(ax, ay) / (max(ax, ay) + tiny)
+    square = ratio * ratio
+    angle = (((p7 * square + p5) * square + p3) * square + p1) * ratio
+    if ay > ax:
+        angle = np.float32(90) - angle
+    if x < 0:
+        angle = np.float32(180) - angle
+    if y < 0:
+        angle = np.float32(360) - angle
+    return angle
+
+
+@njit(cache=True, nogil=True)
+def _integrate(image: np.ndarray, out: np.ndarray) -> None:
+    """Integral image with a row and a column of zeros in front."""
+    out[0, :] = 0
+    for y in range(image.shape[0]):
+        total = np.int32(0)
+        out[y + 1, 0] = 0
+        for x in range(image.shape[1]):
+            total += np.int32(image[y, x])
+            out[y + 1, x + 1] = out[y, x + 1] + total
+
+
+@njit(cache=True, nogil=True)
+def _scale_boxes(
+    boxes: np.ndarray, old_size: int, new_size: int, corners: np.ndarray, weights: np.ndarray
+) -> None:
+    """Rescale filter boxes to another filter size; weights are divided by the boxes' areas."""
+    ratio = np.float32(new_size) / np.float32(old_size)
+    for k in range(boxes.shape[0]):
+        for c in range(4):
+            corners[k, c] = np.int32(np.rint(ratio * boxes[k, c]))
+        area = (corners[k, 2] - corners[k, 0]) * (corners[k, 3] - corners[k, 1])
+        weights[k] = boxes[k, 4] / np.float32(area) if area > 0 else np.float32(0)
+
+
+@njit(cache=True, nogil=True)
+def _hessian_layer(
+    integral: np.ndarray,
+    boxes: np.ndarray,
+    size: int,
+    step: int,
+    determinant: np.ndarray,
+    trace: np.ndarray,
+) -> None:
+    """Fill one layer with the determinant and trace of the box-filtered Hessian."""
+    n_rows, n_columns = integral.shape[0] - 1, integral.shape[1] - 1
+    if size > n_rows or size > n_columns:
+        return
+    corners = np.empty((3, 4, 4), np.int32)
+    weights = np.empty((3, 4), np.float32)
+    for k in range(3):
+        _scale_boxes(boxes[k], 9, size, corners[k], weights[k])
+    margin = (size // 2) // step
+    n_x = 1 + (n_columns - size) // step
+    second = np.empty((3, n_x), np.float32)
+    for i in range(1 + (n_rows - size) // step):
+        y = i * step
+        second[:] = 0
+        for k in range(3):
+            for b in range(4):
+                weight = weights[k, b]
+                if weight == 0:
+                    continue
+                x0, x1 = corners[k, b, 0], corners[k, b, 2]
+                above = integral[y + corners[k, b, 1]]
+                below = integral[y + corners[k, b, 3]]
+                for j in range(n_x):
+                    x = j * step
+                    total = above[x + x0] + below[x + x1] - above[x + x1] - below[x + x0]
+                    second[k, j] += np.float32(total) * weight
+        for j in range(n_x):
+            xx, yy, xy = second[0, j], second[1, j], second[2, j]
+            determinant[i + margin, j + margin] = xx * yy - np.float32(0.81) * xy * xy
+            trace[i + margin, j + margin] = xx + yy
+
+
+@njit(cache=True, nogil=True)
+def _is_maximum(
+    below: np.ndarray, layer: np.ndarray, above: np.ndarray, i: int, j: int
+) -> bool:
+    """Whether a response exceeds its 26 neighbours."""
+    value = layer[i, j]
+    for y in range(i - 1, i + 2):
+        for x in range(j - 1, j + 2):
+            if below[y, x] >= value or above[y, x] >= value:
+                return False
+            if (y != i or x != j) and layer[y, x] >= value:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _refine_maximum(
+    below: np.ndarray, layer: np.ndarray, above: np.ndarray, i: int, j: int, offset: np.ndarray
+) -> bool:
+    """Offset (x, y, layer) of a maximum by a quadratic fit; False where it leaves its cell."""
+    value = np.float64(layer[i, j])
+    gx = (layer[i, j + 1] - layer[i, j - 1]) / 2.0
+    gy = (layer[i + 1, j] - layer[i - 1, j]) / 2.0
+    gs = (above[i, j] - below[i, j]) / 2.0
+    hxx = layer[i, j - 1] - 2.0 * value + layer[i, j + 1]
+    hyy = layer[i - 1, j] - 2.0 * value + layer[i + 1, j]
+    hss = below[i, j] - 2.0 * value + above[i, j]
+    hxy = (
+        layer[i + 1, j + 1] - layer[i + 1, j - 1] - layer[i - 1, j + 1] + layer[i - 1, j - 1]
+    ) / 4.0
+    hxs = (above[i, j + 1] - above[i, j - 1] - below[i, j + 1] + below[i, j - 1]) / 4.0
+    hys = (above[i + 1, j] - above[i - 1, j] - below[i + 1, j] + below[i - 1, j]) / 4.0
+    cxx = hyy * hss - hys * hys
+    cxy = hys * hxs - hxy * hss
+    cxs = hxy * hys - hyy * hxs
+    determinant = hxx * cxx + hxy * cxy + hxs * cxs
+    if determinant == 0:
+        return False
+    cyy = hxx * hss - hxs * hxs
+    cys = hxy * hxs - hxx * hys
+    css = hxx * hyy - hxy * hxy
+    offset[0] = -(cxx * gx + cxy * gy + cxs * gs) / determinant
+    offset[1] = -(cxy * gx + cyy * gy + cys * gs) / determinant
+    offset[2] = -(cxs * gx + cys * gy + css * gs) / determinant
+    if offset[0] == 0 and offset[1] == 0 and offset[2] == 0:
+        return False
+    return abs(offset[0]) <= 1 and abs(offset[1]) <= 1 and abs(offset[2]) <= 1
+
+
+@njit(cache=True, nogil=True)
+def _find_maxima(
+    responses: np.ndarray,
+    n_rows: int,
+    n_columns: int,
+    sizes: np.ndarray,
+    layer: int,
+    step: int,
+    threshold: np.float32,
+    found: np.ndarray,
+    n_found: int,
+) -> int:
+    """Append the interpolated maxima (x, y, size, response) of one layer; returns their count."""
+    below, middle, above = responses[layer - 1], responses[layer], responses[layer + 1]
+    size = sizes[layer]
+    margin = (sizes[layer + 1] // 2) // step + 1
+    offset = np.empty(3, np.float64)
+    for i in range(margin, n_rows // step - margin):
+        for j in range(margin, n_columns // step - margin):
+            value = middle[i, j]
+            if value <= threshold or not _is_maximum(below, middle, above, i, j):
+                continue
+            if not _refine_maximum(below, middle, above, i, j, offset):
+                continue
+            if n_found == len(found):
+                return n_found
+            x = step * (j - (size // 2) // step) + (size - 1) * 0.5
+            y = step * (i - (size // 2) // step) + (size - 1) * 0.5
+            found[n_found, 0] = x + offset[0] * step
+            found[n_found, 1] = y + offset[1] * step
+            found[n_found, 2] = np.rint(size + offset[2] * (size - sizes[layer - 1]))
+            found[n_found, 3] = value
+            n_found += 1
+    return n_found
+
+
+@njit(cache=True, nogil=True)
+def _detect(integral: np.ndarray, boxes: np.ndarray, threshold: np.float32) -> np.ndarray:
+    """All keypoints (x, y, size, response) of a frame, in order of octave, layer and raster."""
+    n_rows, n_columns = integral.shape[0] - 1, integral.shape[1] - 1
+    found = np.empty((n_rows * n_columns // 16 + 16, 4), np.float32)
+    n_found = 0
+    sizes = np.empty(4, np.int64)
+    for octave in range(4):
+        step = 1 << octave
+        shape = (4, n_rows // step + 1, n_columns // step + 1)
+        determinants = np.zeros(shape, np.float32)
+        trace = np.zeros(shape[1:], np.float32)
+        for layer in range(4):
+            sizes[layer] = (9 + 6 * layer) << octave
+            _hessian_layer(integral, boxes, sizes[layer], step, determinants[layer], trace)
+        for layer in range(1, 3):
+            n_found = _find_maxima(
+                determinants, n_rows, n_columns, sizes, layer, step, threshold, found, n_found
+            )
+    return found[:n_found]
+
+
+@njit(cache=True, nogil=True)
+def _orient(integral: np.ndarray, keypoint: np.ndarray, samples: np.ndarray) -> np.float32:
+    """Dominant direction of Haar responses around a keypoint; -1 where none can be sampled."""
+    scale = keypoint[2] * np.float32(1.2) / np.float32(9)
+    wavelet = 2 * int(np.rint(np.float32(2) * scale))
+    n_rows, n_columns = integral.shape
+    if n_rows < wavelet or n_columns < wavelet:
+        return np.float32(-1)
+    half = wavelet // 2
+    weight = np.float32(1) / np.float32(half * wavelet)
+    middle = np.float32(wavelet - 1) / np.float32(2)
+    # Responses by whole degree, twice around, then summed up: a window's sum is a difference.
+    sum_x = np.zeros(721, np.float64)
+    sum_y = np.zeros(721, np.float64)
+    n_angles = 0
+    for k in range(len(samples)):
+        x = int(np.rint(keypoint[0] + samples[k, 0] * scale - middle))
+        y = int(np.rint(keypoint[1] + samples[k, 1] * scale - middle))
+        if y < 0 or y >= n_rows - wavelet or x < 0 or x >= n_columns - wavelet:
+            continue
+        top_left, top_right = integral[y, x], integral[y, x + wavelet]
+        bottom_left, bottom_right = integral[y + wavelet, x], integral[y + wavelet, x + wavelet]
+        top, bottom = integral[y, x + half], integral[y + wavelet, x + half]
+        left, right = integral[y + half, x], integral[y + half, x + wavelet]
+        haar_x = (bottom_right - bottom - top_right + top) - (bottom - bottom_left - top + top_left)
+        haar_y = (right - left - top_right + top_left) - (bottom_right - bottom_left - right + left)
+        vx = np.float32(haar_x) * weight * samples[k, 2]
+        vy = np.float32(haar_y) * weight * samples[k, 2]
+        degree = int(np.rint(fast_atan2(vy, vx))) % 360
+        sum_x[degree + 1] += vx
+        sum_y[degree + 1] += vy
+        n_angles += 1
+    if n_angles == 0:
+        return np.float32(-1)
+    sum_x[361:] = sum_x[1:361]
+    sum_y[361:] = sum_y[1:361]
+    for degree in range(720):
+        sum_x[degree + 1] += sum_x[degree]
+        sum_y[degree + 1] += sum_y[degree]
+    best, best_x, best_y = 0.0, 0.0, 0.0
+    for direction in range(0, 360, 5):
+        first = (direction - 29) % 360
+        total_x = sum_x[first + 59] - sum_x[first]
+        total_y = sum_y[first + 59] - sum_y[first]
+        length = total_x * total_x + total_y * total_y
+        if length > best:
+            best, best_x, best_y = length, total_x, total_y
+    return fast_atan2(np.float32(-best_y), np.float32(best_x))
+
+
+@njit(cache=True, nogil=True)
+def _cut_window(
+    image: np.ndarray, keypoint: np.ndarray, angle: np.float32, window: np.ndarray
+) -> None:
+    """Fill the square window around a keypoint, turned to its direction, by nearest pixels."""
+    n_rows, n_columns = image.shape
+    size = window.shape[0]
+    radians = angle * np.float32(np.pi / 180)
+    sine = np.float32(np.sin(radians))
+    cosine = np.float32(np.cos(radians))
+    offset = -np.float32(size - 1) / np.float32(2)
+    start_x = keypoint[0] + offset * cosine + offset * sine
+    start_y = keypoint[1] - offset * sine + offset * cosine
+    for i in range(size):
+        for j in range(size):
+            px = start_x + np.float32(i) * sine + np.float32(j) * cosine
+            py = start_y + np.float32(i) * cosine - np.float32(j) * sine
+            x = min(max(np.int32(np.rint(px)), 0), n_columns - 1)
+            y = min(max(np.int32(np.rint(py)), 0), n_rows - 1)
+            window[i, j] = np.float32(image[y, x])
+
+
+@njit(cache=True, nogil=True)
+def _shrink_by_area(window: np.ndarray, patch: np.ndarray) -> None:
+    """Resize a square window by averaging areas, rounded to grey levels."""
+    n_in, n_out = window.shape[0], patch.shape[0]
+    ratio = n_in / n_out
+    taps = int(np.ceil(ratio)) + 2
+    first = np.empty(n_out, np.int64)
+    weights = np.zeros((n_out, taps), np.float32)
+    for i in range(n_out):
+        begin, end = i * ratio, (i + 1) * ratio
+        first[i] = int(begin)
+        for k in range(taps):
+            pixel = first[i] + k
+            overlap = min(end, pixel + 1.0) - max(begin, np.float64(pixel))
+            if overlap > 0 and pixel < n_in:
+                weights[i, k] = overlap / ratio
+    row = np.empty(n_in, np.float32)
+    for i in range(n_out):
+        row[:] = 0
+        for k in range(taps):
+            weight = weights[i, k]
+            if weight > 0:
+                for j in range(n_in):
+                    row[j] += weight * window[first[i] + k, j]
+        for j in range(n_out):
+            total = np.float32(0)
+            for k in range(taps):
+                if weights[j, k] > 0:
+                    total += weights[j, k] * row[first[j] + k]
+            patch[i, j] = np.rint(total)
+
+
+@njit(cache=True, nogil=True)
+def _describe_patch(patch: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Fill a 128-number descriptor: 4 x 4 cells of sums of signed and absolute differences."""
+    out[:] = 0
+    for i in range(20):
+        for j in range(20):
+            weight = weights[i, j]
+            upper = patch[i, j + 1] - patch[i, j]
+            lower = patch[i + 1, j + 1] - patch[i + 1, j]
+            dx = (upper + lower) * weight
+            dy = (patch[i + 1, j] - patch[i, j] + patch[i + 1, j + 1] - patch[i, j + 1]) * weight
+            cell = 8 * ((i // 5) * 4 + j // 5)
+            if dy >= 0:
+                out[cell] += dx
+                out[cell + 1] += abs(dx)
+            else:
+                out[cell + 2] += dx
+                out[cell + 3] += abs(dx)
+            if dx >= 0:
+                out[cell + 4] += dy
+                out[cell + 5] += abs(dy)
+            else:
+                out[cell + 6] += dy
+                out[cell + 7] += abs(dy)
+    square = 0.0
+    for k in range(128):
+        square += np.float64(out[k]) * np.float64(out[k])
+    scale = np.float32(1.0 / (np.sqrt(square) + 2.220446049250313e-16))
+    for k in range(128):
+        out[k] *= scale
+
+
+@njit(cache=True, nogil=True)
+def _describe(
+    image: np.ndarray,
+    integral: np.ndarray,
+    keypoints: np.ndarray,
+    samples: np.ndarray,
+    weights: np.ndarray,
+    angles: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Fill angle and descriptor of every keypoint; the angle is -1 where there is none."""
+    patch = np.empty((21, 21), np.float32)
+    for k in range(len(keypoints)):
+        angles[k] = _orient(integral, keypoints[k], samples)
+        if angles[k] < 0:
+            continue
+        size = int(np.float32(21) * (keypoints[k, 2] * np.float32(1.2) / np.float32(9)))
+        window = np.empty((size, size), np.float32)
+        _cut_window(image, keypoints[k], angles[k], window)
+        _shrink_by_area(window, patch)
+        _describe_patch(patch, weights, out[k])
+
+
+def detect_and_describe(
+    grey: np.ndarray,
+    *,
+    threshold: float = HESSIAN_THRESHOLD,
+    allowed: np.ndarray | None = None,
+) -> Keypoints:
+    """Find SURF keypoints of a frame and describe them.
+
+    Parameters
+    ----------
+    grey
+        uint8 (row, column).
+    threshold
+        Smallest determinant of the Hessian, positive.
+    allowed
+        bool (row, column): keypoints are kept where it is True; None keeps all.
+
+    Returns
+    -------
+    Keypoints
+        Strongest first.
+    """
+    if grey.ndim != 2 or grey.dtype != np.uint8:
+        raise ValueError(
+            f"grey must be a uint8 array of shape (row, column), got {grey.dtype} {grey.shape}; "
+            "convert it with idt.pyramid.to_grey"
+        )
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, got {threshold}; 200 is the usual value")
+    integral = np.empty((grey.shape[0] + 1, grey.shape[1] + 1), np.int32)
+    _integrate(grey, integral)
+    found = _detect(integral, HESSIAN_BOXES, np.float32(threshold))
+    if allowed is not None:
+        column = np.clip(np.rint(found[:, 0]).astype(int), 0, grey.shape[1] - 1)
+        row = np.clip(np.rint(found[:, 1]).astype(int), 0, grey.shape[0] - 1)
+        found = found[allowed[row, column]]
+    found = found[np.argsort(-found[:, 3], kind="stable")]
+    angles = np.empty(len(found), np.float32)
+    descriptors = np.empty((len(found), 128), np.float32)
+    _describe(
+        grey, integral, found, ORIENTATION_SAMPLES, PATCH_WEIGHTS, angles, descriptors
+    )
+    kept = angles >= 0
+    return Keypoints(
+        points=found[kept, :2],
+        sizes=found[kept, 2],
+        angles=angles[kept],
+        responses=found[kept, 3],
+        descriptors=descriptors[kept],
+    )
