@@ -327,9 +327,7 @@ def _solve_flow(
 WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
 
 
-def flow_pyramid(
-    previous: list[np.ndarray], current: list[np.ndarray]
-) -> list[np.ndarray]:
+def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[np.ndarray]:
     """Flow from one expanded frame to the next on every level, coarse to fine.
 
     Parameters

@@ -100,7 +100,9 @@ def run(
     with _executor(min(workers, len(items))) as executor:
         futures = [executor.submit(_attempt, function, item) for item in items]
         try:
-            for _ in progress(as_completed(futures), label=label, total=len(items), verbose=verbose):
+            for _ in progress(
+                as_completed(futures), label=label, total=len(items), verbose=verbose
+            ):
                 pass
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)

@@ -117,9 +117,7 @@ def to_grey(frame: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _bilinear_positions(
-    n_in: int, n_out: int, index: np.ndarray, fraction: np.ndarray
-) -> None:
+def _bilinear_positions(n_in: int, n_out: int, index: np.ndarray, fraction: np.ndarray) -> None:
     """First source index and weight of the second, for pixel-centred bilinear resizing."""
     ratio = 1.0 / (n_out / n_in)
     for i in range(n_out):
@@ -162,11 +160,7 @@ def _resize_uint8(image: np.ndarray, out: np.ndarray) -> None:
             upper = np.int32(above[a]) * weight_left[x] + np.int32(above[b]) * weight_right[x]
             lower = np.int32(below[a]) * weight_left[x] + np.int32(below[b]) * weight_right[x]
             out[y, x] = np.uint8(
-                (
-                    ((weight_top * (upper >> 4)) >> 16)
-                    + ((weight_bottom * (lower >> 4)) >> 16)
-                    + 2
-                )
+                (((weight_top * (upper >> 4)) >> 16) + ((weight_bottom * (lower >> 4)) >> 16) + 2)
                 >> 2
             )
 

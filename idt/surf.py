@@ -171,9 +171,7 @@ def _hessian_layer(
 
 
 @njit(cache=True, nogil=True)
-def _is_maximum(
-    below: np.ndarray, layer: np.ndarray, above: np.ndarray, i: int, j: int
-) -> bool:
+def _is_maximum(below: np.ndarray, layer: np.ndarray, above: np.ndarray, i: int, j: int) -> bool:
     """Whether a response exceeds its 26 neighbours."""
     value = layer[i, j]
     for y in range(i - 1, i + 2):
@@ -475,9 +473,7 @@ def detect_and_describe(
     found = found[np.argsort(-found[:, 3], kind="stable")]
     angles = np.empty(len(found), np.float32)
     descriptors = np.empty((len(found), 128), np.float32)
-    _describe(
-        grey, integral, found, ORIENTATION_SAMPLES, PATCH_WEIGHTS, angles, descriptors
-    )
+    _describe(grey, integral, found, ORIENTATION_SAMPLES, PATCH_WEIGHTS, angles, descriptors)
     kept = angles >= 0
     return Keypoints(
         points=found[kept, :2],
