@@ -1,1 +1,1 @@
-"""Comparison of recognisers: data sets, score tables, fusion, metrics and reports."""
+"""Scores of recognisers, joined by video id, fused, measured and reported."""

@@ -1,0 +1,428 @@
+"""A run as people read it: terminal table, Markdown, CSV, and one self-contained HTML page.
+
+The page needs no network and no file beside it. What each table and picture shows is computed here
+(`page_content`), plain values only; how it looks is the template's affair (``report.html.j2``).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from compare import metrics
+from compare.benchmark import Result, Role, Run
+from compare.metrics import Interval
+from compare.scores import write_whole
+
+TEMPLATE = "report.html.j2"
+MAX_CELLS_SHOWN = 16  # classes up to which a confusion matrix is a table with numbers
+HEAT_LEVELS = 8
+N_CONFUSIONS = 12  # most frequent confusions listed beside a heat map
+ROLES: tuple[tuple[Role, str], ...] = (
+    ("method", "Methods"),
+    ("fusion", "Fused"),
+    ("yardstick", "Yardsticks"),
+)
+
+
+def write(run: Run, folder: str | Path) -> Path:
+    """Write ``report.html``, ``report.md`` and ``results.csv``; return the page's path."""
+    folder = Path(folder)
+    write_whole(folder / "results.csv", as_csv(run).encode())
+    write_whole(folder / "report.md", as_markdown(run).encode())
+    write_whole(folder / "report.html", as_html(run).encode())
+    return folder / "report.html"
+
+
+def terminal_table(run: Run) -> Table:
+    """Return the results as a table for the terminal, sections apart."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"{run.dataset.name}, accuracy in %", title_style="")
+    grouped = run.dataset.groups is not None
+    table.add_column("")
+    for heading in ("accuracy", "95 % by video", *(("95 % by group",) if grouped else ())):
+        table.add_column(heading, justify="right")
+    for heading in ("mean class", "right", "fit", "score"):
+        table.add_column(heading, justify="right")
+    for role, _ in ROLES:
+        for result in run.of(role):
+            measured = result.evaluation
+            row = [_percent(measured.accuracy), _range(measured.by_video)]
+            row += [_range(measured.by_group)] if grouped else []
+            row += [
+                _percent(measured.mean_class_accuracy),
+                f"{measured.n_right}/{measured.n_tested}",
+                *_times(result),
+            ]
+            style = {"fusion": "bold", "yardstick": "dim"}.get(role, "")
+            table.add_row(*(Text(cell) for cell in [result.label, *row]), style=style)
+        table.add_section()
+    return table
+
+
+def notes(run: Run) -> list[str]:
+    """Return the lines that belong under the table: what fusion changed and what was left out."""
+    lines = [headline(run)]
+    lines += [f"left out, cannot be read: {bad.id}: {bad.reason}" for bad in run.excluded]
+    lines += [f"not run: {name}: {reason}" for name, reason in run.unable.items()]
+    return lines
+
+
+def headline(run: Run) -> str:
+    """Say in a sentence or two what the first fusion rule, or the best method, got.
+
+    The rule is the first as given, not the best on the test; the method that it is held against
+    is the best on the test, which favours the method.
+    """
+    best = _best(run.of("method"))
+    fused = run.of("fusion")
+    right = best.evaluation.n_right
+    tested = best.evaluation.n_tested
+    if not fused:
+        return f"{best.label} is right on {right} of {tested} test videos ({_share(best)})."
+    gained = fused[0].evaluation.n_right - right
+    verdict = f"{abs(gained)} {'more' if gained > 0 else 'fewer'}" if gained else "as many"
+    return (
+        f"{fused[0].label} is right on {fused[0].evaluation.n_right} of {tested} test videos "
+        f"({_share(fused[0])}); the best single method, {best.label}, on {right} "
+        f"({_share(best)}): {verdict}."
+    )
+
+
+def as_csv(run: Run) -> str:
+    """Return the results as CSV text, one row per method, accuracies as fractions."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(
+        "label,role,accuracy,low_by_video,high_by_video,low_by_group,high_by_group,"
+        "mean_class_accuracy,n_right,n_tested,fit_seconds,score_seconds,seed".split(",")
+    )
+    for result in run.results:
+        measured = result.evaluation
+        group = measured.by_group
+        writer.writerow(
+            [
+                result.label,
+                result.role,
+                f"{measured.accuracy:.6f}",
+                f"{measured.by_video.low:.6f}",
+                f"{measured.by_video.high:.6f}",
+                "" if group is None else f"{group.low:.6f}",
+                "" if group is None else f"{group.high:.6f}",
+                f"{measured.mean_class_accuracy:.6f}",
+                measured.n_right,
+                measured.n_tested,
+                f"{result.fit_seconds:.3f}",
+                f"{result.score_seconds:.3f}",
+                run.seed,
+            ]
+        )
+    return buffer.getvalue()
+
+
+def as_markdown(run: Run) -> str:
+    """Return the results as Markdown text."""
+    content = page_content(run)
+    lines = [f"# {_plain(run.dataset.name)}", "", _plain(content["headline"]), ""]
+    lines += [
+        "| | kind | accuracy % | by video | by group | mean class % | right | fit | score |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for section in content["sections"]:
+        for row in section["rows"]:
+            cells = [row["label"], row["role"], row["accuracy"], row["by_video"], row["by_group"]]
+            cells += [row["mean_class"], row["right"], row["fit"], row["score"]]
+            lines.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
+    lines += ["", f"Protocol: {_plain(content['protocol'])}. {_plain(content['intervals'])}"]
+    for gain in content["gains"]:
+        lines += ["", f"## {_plain(gain['label'])} against {_plain(gain['against'])}", ""]
+        for title, videos in (("Fixed", gain["fixed"]), ("Broken", gain["broken"])):
+            lines.append(f"{title}: {len(videos)}")
+            lines += [
+                f"- {_plain(v['id'])}: {_plain(v['truth'])}, was called {_plain(v['before'])}, "
+                f"now {_plain(v['after'])}"
+                for v in videos
+            ]
+            lines.append("")
+    if content["excluded"]:
+        lines += ["## Left out, cannot be read", ""]
+        lines += [f"- {_plain(bad['id'])}: {_plain(bad['reason'])}" for bad in content["excluded"]]
+    if run.command:
+        lines += ["", "Made by", "", f"    {run.command}"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def as_html(run: Run) -> str:
+    """Return the page: one HTML text with its styles, script and pictures inside."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files("compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source).render(page_content(run))
+
+
+def page_content(run: Run) -> dict[str, Any]:
+    """Return everything that the page shows, as texts and numbers."""
+    dataset = run.dataset
+    classes = run.results[0].evaluation.classes
+    tested = run.results[0].evaluation.confusion.sum(axis=1)
+    return {
+        "name": dataset.name,
+        "headline": headline(run),
+        "figures": _figures(run),
+        "protocol": dataset.protocol,
+        "intervals": _about_intervals(run),
+        "n_videos": len(dataset.videos),
+        "n_classes": len(classes),
+        "n_groups": len(set((dataset.groups or {}).values())),
+        "grouped": dataset.groups is not None,
+        "splits": [
+            {"name": s.name, "n_train": len(s.train), "n_test": len(s.test)} for s in dataset.splits
+        ],
+        "chance": 100 / len(classes),
+        "sections": [
+            {"heading": heading, "role": role, "rows": [_row(r) for r in run.of(role)]}
+            for role, heading in ROLES
+            if run.of(role)
+        ],
+        "results": [_row(result) for result in run.results],
+        "recalls": [
+            {
+                "name": name,
+                "n_tested": int(tested[index]),
+                "values": [_number(r.evaluation.recall[index]) for r in run.results],
+            }
+            for index, name in enumerate(classes)
+        ],
+        "gains": [_gain(result, run) for result in run.of("fusion")],
+        "confusions": [_confusion(result) for result in run.results],
+        "as_tables": len(classes) <= MAX_CELLS_SHOWN,
+        "classes": classes,
+        "excluded": [{"id": bad.id, "reason": bad.reason} for bad in run.excluded],
+        "unable": dict(run.unable),
+        "seed": run.seed,
+        "command": run.command,
+        "started": run.started.replace("T", " ").replace("+00:00", " UTC"),
+        "seconds": duration(run.seconds),
+        "memory": {name: f"{n / 2**30:.2f} GiB" for name, n in run.peak_memory.items()},
+        "versions": dict(run.versions),
+        "settings": [
+            {
+                "label": result.label,
+                "text": json.dumps(dict(result.settings), indent=2, ensure_ascii=False),
+                "resumed": result.resumed,
+            }
+            for result in run.results
+        ],
+    }
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it: ``0.42 s``, ``12.3 s``, ``4 min 05 s``, ``1 h 02 min``."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _figures(run: Run) -> list[dict[str, str]]:
+    """Return the few numbers at the head of the page."""
+    best, fused = _best(run.of("method")), run.of("fusion")
+    shown = [
+        {
+            "value": _percent(result.evaluation.accuracy),
+            "unit": "%",
+            "label": result.label,
+            "role": result.role,
+            "note": f"{_range(result.evaluation.by_video)} at 95 %",
+        }
+        for result in [*fused[:1], best]
+    ]
+    if fused:
+        points = 100 * (fused[0].evaluation.accuracy - best.evaluation.accuracy)
+        found = metrics.change(best.evaluation, fused[0].evaluation)
+        shown.append(
+            {
+                "value": f"{points:+.1f}".replace("-", "−"),
+                "unit": "points",
+                "label": "by fusing",
+                "role": "change",
+                "note": f"{len(found.fixed)} videos fixed, {len(found.broken)} broken",
+            }
+        )
+    shown.append(
+        {
+            "value": str(best.evaluation.n_tested),
+            "unit": "",
+            "label": "test videos",
+            "role": "",
+            "note": f"of {best.evaluation.n_groups} groups" if run.dataset.groups else "no groups",
+        }
+    )
+    return shown
+
+
+def _row(result: Result) -> dict[str, Any]:
+    measured = result.evaluation
+    fit, score = _times(result)
+    return {
+        "label": result.label,
+        "role": result.role,
+        "accuracy": _percent(measured.accuracy),
+        "value": 100 * measured.accuracy,
+        "low": 100 * measured.by_video.low,
+        "high": 100 * measured.by_video.high,
+        "by_video": _range(measured.by_video),
+        "by_group": _range(measured.by_group),
+        "mean_class": _percent(measured.mean_class_accuracy),
+        "right": f"{measured.n_right}/{measured.n_tested}",
+        "n_right": measured.n_right,
+        "fit": fit,
+        "score": score,
+        "fit_seconds": result.fit_seconds,
+        "score_seconds": result.score_seconds,
+        "by_split": [_percent(value) for value in measured.accuracy_by_split.values()],
+        "split_mean": _percent(float(np.mean(list(measured.accuracy_by_split.values())))),
+    }
+
+
+def _gain(result: Result, run: Run) -> dict[str, Any]:
+    """Return what a fusion rule changed against the best of the methods that it fuses."""
+    assert result.rule is not None
+    members = [r for r in run.results if r.label in result.rule.methods]
+    against = _best(members)
+    found = metrics.change(against.evaluation, result.evaluation)
+    weights = zip(result.rule.methods, result.rule.weights, strict=True)
+    rows = zip(
+        result.evaluation.classes,
+        against.evaluation.recall,
+        result.evaluation.recall,
+        found.recall,
+        strict=True,
+    )
+    return {
+        "label": result.label,
+        "against": against.label,
+        "weights": [{"method": name, "weight": f"{weight:.3g}"} for name, weight in weights],
+        "classes": [
+            {"name": n, "before": _number(b), "after": _number(a), "change": _number(c)}
+            for n, b, a, c in rows
+        ],
+        "fixed": [_changed(*pair) for pair in found.fixed],
+        "broken": [_changed(*pair) for pair in found.broken],
+    }
+
+
+def _changed(before: metrics.Prediction, after: metrics.Prediction) -> dict[str, str]:
+    return {
+        "id": after.id,
+        "split": after.split,
+        "truth": after.truth,
+        "before": before.predicted,
+        "after": after.predicted,
+    }
+
+
+def _confusion(result: Result) -> dict[str, Any]:
+    """Return a confusion matrix as rows of cells, or as a heat map with its largest confusions."""
+    counts = result.evaluation.confusion
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    n = len(counts)
+    wrong = counts * (1 - np.eye(n, dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:N_CONFUSIONS]
+    names = result.evaluation.classes
+    content: dict[str, Any] = {
+        "label": result.label,
+        "role": result.role,
+        "accuracy": _percent(result.evaluation.accuracy),
+        "n": n,
+        "worst": [
+            {"truth": names[i // n], "said": names[i % n], "count": int(wrong.flat[i])}
+            for i in order.tolist()
+            if wrong.flat[i] > 0
+        ],
+    }
+    if n <= MAX_CELLS_SHOWN:
+        content["rows"] = [
+            [
+                {"count": int(counts[i, j]), "share": round(float(shares[i, j]), 3), "own": i == j}
+                for j in range(n)
+            ]
+            for i in range(n)
+        ]
+    else:
+        content["own_paths"] = _heat_paths(shares * np.eye(n))
+        content["wrong_paths"] = _heat_paths(shares * (1 - np.eye(n)))
+    return content
+
+
+def _heat_paths(shares: np.ndarray) -> list[dict[str, Any]]:
+    """Return the cells above 0 as one SVG path per level of strength, 1 unit a cell."""
+    levels = np.ceil(np.clip(shares, 0, 1) * HEAT_LEVELS).astype(int)
+    paths = []
+    for level in range(1, HEAT_LEVELS + 1):
+        cells = np.argwhere(levels == level).tolist()
+        if cells:
+            drawn = "".join(f"M{column} {row}h1v1h-1z" for row, column in cells)
+            paths.append({"opacity": round(0.25 + 0.75 * level / HEAT_LEVELS, 3), "d": drawn})
+    return paths
+
+
+def _about_intervals(run: Run) -> str:
+    text = "Intervals by video are Wilson's at 95 %, which take test videos as independent."
+    if run.dataset.groups is None:
+        return text + " No groups are given; clips of one source would make them too narrow."
+    return text + (
+        f" Intervals by group draw the test groups ({run.results[0].evaluation.n_groups}) anew, "
+        f"{metrics.N_DRAWS:,} times, percentiles 2.5 and 97.5, seed {run.seed}; with few groups "
+        "they are too narrow as well."
+    )
+
+
+def _best(results: Sequence[Result]) -> Result:
+    """Return the most accurate result, the first among equals."""
+    return max(results, key=lambda result: result.evaluation.n_right)
+
+
+def _times(result: Result) -> tuple[str, str]:
+    if result.role == "fusion":
+        return "–", "–"
+    return duration(result.fit_seconds), duration(result.score_seconds)
+
+
+def _share(result: Result) -> str:
+    return f"{_percent(result.evaluation.accuracy)} %"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _range(interval: Interval | None) -> str:
+    return "–" if interval is None else f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
+
+
+def _number(share: float) -> float | None:
+    """Return a share in percent for the template; None for what was never tested."""
+    return None if np.isnan(share) else round(100 * float(share), 3)
+
+
+def _plain(text: str) -> str:
+    """Write a name so that Markdown shows it as it is and a table row stays one."""
+    for mark in "\\`*_|<>[]#":
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())
