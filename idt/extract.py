@@ -96,6 +96,7 @@ def extract(
     *,
     options: ExtractOptions | None = None,
     homographies: Mapping[int, np.ndarray] | None = None,
+    name: str | None = None,
 ) -> Trajectories:
     """Extract improved dense trajectories.
 
@@ -108,6 +109,8 @@ def extract(
     homographies
         Known camera motion: frame index (from 1) to a 3 x 3 matrix that maps the previous frame's
         pixels to that frame's. Frames without one have no camera motion. None estimates it.
+    name
+        What the table and errors call the video; None takes the file's name.
 
     Returns
     -------
@@ -125,8 +128,11 @@ def extract(
     Wang & Schmid, Action Recognition with Improved Trajectories, ICCV 2013.
     """
     options = options or ExtractOptions()
-    name = Path(video).name if isinstance(video, (str, Path)) else "frames"
-    source = frames(video) if isinstance(video, (str, Path)) else video
+    if isinstance(video, (str, Path)):
+        source: Iterable[np.ndarray] = frames(video)
+        name = name or Path(video).name
+    else:
+        source, name = video, name or "frames"
     levels: list[_Level] = []
     blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     previous: _Frame | None = None

@@ -1,15 +1,19 @@
-"""The same function over many files: worker processes, progress, and failures that stop nothing.
+"""The same function over many files: worker processes, progress, failures that stop nothing.
 
 Workers are spawned, not forked (threads of numba, OpenCV and torch do not survive a fork), and each
 is held to one thread of BLAS, OpenCV and OpenMP, so that `workers` is the number of busy cores.
-Results come back in the order of the items, whatever the number of workers.
+Results come back in the order of the items, whatever the number of workers. Files that hold results
+are written whole or not at all, and are named after the content and the settings they come from.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -17,8 +21,10 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     as_completed,
 )
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -139,6 +145,41 @@ def progress(
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield from bar.track(iterable, total=total, description=label)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; it becomes `path` when the block ends well.
+
+    After an error nothing is left: a file that stood at `path` is as it was.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {str(path.parent)!r}; make it, or write elsewhere")
+    descriptor, name = tempfile.mkstemp(
+        prefix=f".{path.stem[:40]}.", suffix=path.suffix, dir=path.parent
+    )
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def file_key(path: str | Path, settings: Mapping[str, Any]) -> str:
+    """Name what is computed from a file under given settings: 20 hexadecimal digits.
+
+    The key changes with the file's path, size and time of change, and with any setting.
+    """
+    path = Path(path).resolve()
+    status = path.stat()
+    content = [str(path), status.st_size, status.st_mtime_ns, settings]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _attempt(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Value]:

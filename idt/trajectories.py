@@ -7,8 +7,6 @@ statistics in float32, and what made it (settings, version, video) as JSON in an
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -17,6 +15,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from idt.jobs import whole_file
 
 DESCRIPTORS = {"trajectory": 30, "hog": 96, "hof": 108, "mbhx": 96, "mbhy": 96}  # name: numbers
 META_COLUMNS = (
@@ -89,22 +89,19 @@ class Trajectories:
         """
         if dtype not in ("float16", "float32"):
             raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}; choose one")
-        path = Path(path)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(descriptor)
-        try:
-            with h5py.File(temporary, "w") as file:
-                file.attrs["format"] = FORMAT
-                file.attrs["info"] = json.dumps(self.info)
-                file.create_dataset("meta", data=self.meta.astype(np.float32))
-                group = file.create_group("descriptors", track_order=True)
-                for name, values in self.descriptors.items():
-                    group.create_dataset(name, data=values.astype(dtype))
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["info"] = json.dumps(self.info)
+            file.create_dataset("meta", data=self.meta.astype(np.float32))
+            group = file.create_group("descriptors", track_order=True)
+            for name, values in self.descriptors.items():
+                group.create_dataset(name, data=values.astype(dtype))
+
+    @staticmethod
+    def count(path: str | Path) -> int:
+        """Number of trajectories in a file, without reading them."""
+        with h5py.File(path, "r") as file:
+            return len(file["meta"])
 
     @classmethod
     def load(cls, path: str | Path) -> Trajectories:
