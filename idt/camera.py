@@ -1,8 +1,7 @@
 """Camera motion: matched points, a RANSAC homography, and the frame with that motion taken out.
 
-A homography maps pixels (x, y) of the previous frame to pixels of the current one. Matches come from
-SURF and, where a frame is poor in them, from the dense flow at Shi-Tomasi corners. Points inside
-human boxes are left out: people move on their own.
+A homography maps pixels (x, y) of the previous frame to pixels of the current one. Matches come
+from SURF and, where a frame is poor in them, from the dense flow at Shi-Tomasi corners.
 
 References
 ----------
@@ -251,13 +250,12 @@ def _run_ransac(
     threshold: float,
     confidence: float,
     max_iterations: int,
-    seed: int,
+    state: np.ndarray,
     best_mask: np.ndarray,
     best: np.ndarray,
 ) -> int:
     """Best homography over random quadruples; returns its number of inliers, 0 for none."""
     count = len(source)
-    state = np.array([seed], np.uint64)
     subset = np.empty(4, np.int64)
     mask = np.zeros(count, np.bool_)
     h = np.empty((3, 3))
@@ -413,7 +411,7 @@ def fit_homography(
         reprojection_error**2,
         confidence,
         max_iterations,
-        np.uint64(seed),
+        np.array([seed], np.uint64),
         inliers,
         best,
     )

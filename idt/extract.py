@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -284,7 +285,7 @@ def _table(
     blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]],
     size: tuple[int, int, int],
     options: ExtractOptions,
-    info: dict[str, object],
+    info: dict[str, Any],
 ) -> Trajectories:
     """Join blocks of rows and fill the columns that need the video's whole length."""
     width, height, n_frames = size

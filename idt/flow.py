@@ -396,7 +396,7 @@ def dis(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
             f"frames must be at least 16 pixels a side for DIS, got {previous.shape}; "
             "use farneback or enlarge them"
         )
-    algorithm = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    algorithm = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return algorithm.calc(previous, current, None)
 
 

@@ -1,8 +1,8 @@
 """Histograms of orientations: planes of votes, integral histograms, pooling along tracks.
 
-A descriptor votes once per pixel: a bin with a weight, and the next direction with another. Votes are
-summed over cells through an integral histogram, normalised per frame and averaged over the frames of
-a time cell.
+A descriptor votes once per pixel: a bin with a weight, and the next direction with another. Votes
+are summed over cells through an integral histogram, normalised per frame and averaged over the
+frames of a time cell.
 
 References
 ----------

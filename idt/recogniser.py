@@ -107,13 +107,13 @@ class FisherVectorRecogniser:
         class_names
             Names the classes; their number is the number of classes.
         """
-        labels = check_labels(videos, labels, class_names)
+        targets = check_labels(videos, labels, class_names)
         with _folder(self.cache) as folder:
             paths = self._extract(videos, folder)
             self.codebook_ = Codebook(n_components=self.n_components, seed=self.seed)
             self.codebook_.fit(self._sample(paths))
             encodings = self._encode(paths)
-        self.svm_ = LinearSVM(C=self.C, seed=self.seed).fit(encodings, labels)
+        self.svm_ = LinearSVM(C=self.C, seed=self.seed).fit(encodings, targets)
         return self
 
     def encode(self, videos: Sequence[str | Path]) -> np.ndarray:
@@ -238,8 +238,8 @@ class FlowHistogramRecogniser:
         class_names: Sequence[str] | None = None,
     ) -> FlowHistogramRecogniser:
         """Train the classifier; the parameters are those of `FisherVectorRecogniser.fit`."""
-        labels = check_labels(videos, labels, class_names)
-        self.svm_ = LinearSVM(C=self.C, seed=self.seed).fit(self.encode(videos), labels)
+        targets = check_labels(videos, labels, class_names)
+        self.svm_ = LinearSVM(C=self.C, seed=self.seed).fit(self.encode(videos), targets)
         return self
 
     def encode(self, videos: Sequence[str | Path]) -> np.ndarray:
@@ -277,33 +277,33 @@ def check_labels(
     videos: Sequence[str | Path], labels: Sequence[int], class_names: Sequence[str] | None
 ) -> np.ndarray:
     """Check that labels fit the videos and that no class is empty; returns them as int64 (n,)."""
-    labels = np.asarray(labels)
+    targets = np.asarray(labels)
     if len(videos) == 0:
         raise ValueError("videos must hold at least one video, got none; check the training list")
-    if labels.shape != (len(videos),):
+    if targets.shape != (len(videos),):
         raise ValueError(
             f"labels must be one for each of the {len(videos)} videos, got an array of shape "
-            f"{labels.shape}; pass both from the same list"
+            f"{targets.shape}; pass both from the same list"
         )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+    if not np.issubdtype(targets.dtype, np.integer) or targets.min() < 0:
         raise ValueError(
-            f"labels must be whole numbers from 0, got {labels.dtype} from {labels.min()}; "
+            f"labels must be whole numbers from 0, got {targets.dtype} from {targets.min()}; "
             "number the classes"
         )
-    n_classes = int(labels.max()) + 1 if class_names is None else len(class_names)
-    if labels.max() >= n_classes:
+    n_classes = int(targets.max()) + 1 if class_names is None else len(class_names)
+    if targets.max() >= n_classes:
         raise ValueError(
-            f"labels must be below the number of classes {n_classes}, got {labels.max()}; "
+            f"labels must be below the number of classes {n_classes}, got {targets.max()}; "
             "name every class"
         )
-    empty = np.setdiff1d(np.arange(n_classes), labels)
+    empty = np.setdiff1d(np.arange(n_classes), targets)
     if len(empty):
         names = [str(k) if class_names is None else class_names[k] for k in empty]
         raise ValueError(
             f"every class must have a training video, got none for {', '.join(names)}; "
             "add one or leave the class out"
         )
-    return labels.astype(np.int64)
+    return targets.astype(np.int64)
 
 
 @contextmanager

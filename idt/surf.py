@@ -1,8 +1,8 @@
 """SURF: fast-Hessian keypoints and 128-number descriptors.
 
 The pip wheels of OpenCV leave SURF out; this is a numba implementation that follows OpenCV 2.4
-stage by stage (sampling steps, filter sizes, tests, interpolation), so that the matches are those of
-the reference program. Points are (x, y) in pixels, angles degrees counter-clockwise in an image
+stage by stage (sampling steps, filter sizes, tests, interpolation), so that the matches are those
+of the reference program. Points are (x, y) in pixels, angles degrees counter-clockwise in an image
 whose y axis points up.
 
 References

@@ -1,8 +1,8 @@
 """Point tracks: moved by the flow, dropped at the border, tested for validity when complete.
 
-Points are (x, y) in pixels of their scale; a track has `length` steps and `length` + 1 points. Tracks
-move by the unwarped flow; the displacement kept as the trajectory shape is that of the stabilised
-flow, so that a track at rest in the scene has a shape of zeros however the camera moves.
+Points are (x, y) in pixels of their scale; a track has `length` steps and `length` + 1 points.
+Tracks move by the unwarped flow; the displacement kept as the trajectory shape is that of the
+stabilised flow, so that a track at rest in the scene has a shape of zeros however the camera moves.
 
 References
 ----------

@@ -190,7 +190,7 @@ def _relative_mean(a: np.ndarray, b: np.ndarray) -> float:
     if not len(a) or not len(b):
         return float("nan")
     mean_a, mean_b = a.mean(axis=0, dtype=np.float64), b.mean(axis=0, dtype=np.float64)
-    return float(np.linalg.norm(mean_a - mean_b) / max(np.linalg.norm(mean_a), 1e-12))
+    return float(np.linalg.norm(mean_a - mean_b)) / max(float(np.linalg.norm(mean_a)), 1e-12)
 
 
 def _match_rows(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

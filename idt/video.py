@@ -39,7 +39,7 @@ def _rebuild_error(path: Path, reason: str, frame: int | None) -> VideoError:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself; `declared_frames` is often wrong and 0 where nothing is declared."""
+    """What a file says of itself; `declared_frames` is often wrong, and 0 where none are."""
 
     path: Path
     width: int
