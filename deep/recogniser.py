@@ -1,0 +1,498 @@
+"""Networks, and a yardstick without training, behind `fit` and `scores`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deep import backbones, data, models, weights
+from deep.clips import ClipSpec
+from deep.data import Cutting, Stored
+from deep.flow import FlowSettings, check_fingerprint
+from deep.predict import predict
+from deep.train import reproducible, train
+from idt import jobs
+
+CUTTING_OPTIONS = ("size", "scale", "mirror", "subtract_mean")
+LOOP_OPTIONS = (
+    "epochs",
+    "learning_rate",
+    "optimiser",
+    "backbone_rate",
+    "schedule",
+    "warm_up",
+    "weight_decay",
+    "label_smoothing",
+)
+BATCH_OPTIONS = ("batch_size", "passes")
+BUILD_OPTIONS = ("dropout", "frozen", "frozen_statistics", "fusion")
+TEST_OPTIONS = ("n_clips",)
+OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *BUILD_OPTIONS, *TEST_OPTIONS)
+
+
+class NetworkRecogniser:
+    """A network of `deep.models`, trained and tested by its recipe.
+
+    Parameters
+    ----------
+    model
+        Name of the network, see `deep.models.available`.
+    backbone
+        Name of the backbone, see `deep.backbones`; ``auto`` takes EfficientNet-Lite0 with its
+        ImageNet weights where the extra `pretrained` is installed, else ``small`` from scratch.
+        `backbone_` and `settings` say which.
+    segments, strides
+        In place of the network's ``INPUT``: number of chunks and their distances in frames.
+    epochs
+        In place of the recipe's number of epochs.
+    options
+        In place of other numbers of the recipe: any of `OPTIONS`.
+    side
+        Shorter side of the stored frames in pixels; flow is computed at this size.
+    flow
+        Which flow the network sees.
+    seed
+        Of initialisation, sampling, augmentation and dropout.
+    workers
+        Processes that decode and compute flow. The network itself runs on torch's threads.
+    verbose
+        Show progress with the time left on standard error.
+    cache
+        Folder for decoded frames and flow, shared by all networks; None for a temporary one of this
+        object's own.
+
+    Attributes
+    ----------
+    network_
+        The trained `torch.nn.Module`.
+    backbone_ : str
+        What ``auto`` stood for.
+    class_names_ : list of str
+        In the order of the scores.
+    losses_ : list of float
+        Mean training loss of each epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "conv-fusion",
+        backbone: str = "auto",
+        segments: int | None = None,
+        strides: tuple[int, int] | None = None,
+        epochs: int | None = None,
+        options: dict[str, Any] | None = None,
+        side: int = 128,
+        flow: FlowSettings = FlowSettings(),  # noqa: B008  # frozen
+        seed: int = 0,
+        workers: int = 1,
+        verbose: bool = False,
+        cache: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.backbone = backbone
+        self.segments = segments
+        self.strides = strides
+        self.epochs = epochs
+        self.options = options
+        self.side = side
+        self.flow = flow
+        self.seed = seed
+        self.workers = workers
+        self.verbose = verbose
+        self.cache = cache
+        self._folder: Path | None = None
+
+    def fit(
+        self,
+        videos: Sequence[str | Path],
+        labels: Sequence[int],
+        *,
+        groups: Sequence[Any] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> NetworkRecogniser:
+        """Train on videos.
+
+        Parameters
+        ----------
+        videos
+            Readable video files.
+        labels
+            One per video, 0 to n_classes - 1; each class needs a video.
+        groups
+            Accepted as every recogniser does; nothing here depends on them.
+        class_names
+            Names of the classes in the order of the labels; by default their numbers.
+
+        Raises
+        ------
+        ValueError
+            Labels, classes or options do not fit.
+        idt.video.VideoError
+            A video cannot be read.
+        ImportError
+            The backbone needs the extra `pretrained`.
+        """
+        names = checked_classes(videos, labels, class_names)
+        self._settle()
+        stored = [outcome.result() for outcome in self.prepare(videos)]
+        recipe, module = self.recipe_, models.load(self.model)
+        with reproducible(self.seed):
+            network = module.build(len(names), backbone=self.backbone_, **_part(recipe, "build"))
+            batches = partial(
+                data.training_batches,
+                stored,
+                list(labels),
+                spec=self.spec_,
+                cutting=self.cutting_,
+                batch_size=recipe["batch_size"],
+                n_clips=recipe["passes"] * len(stored),
+                seed=self.seed,
+            )
+            self.losses_ = train(
+                network,
+                lambda epoch: batches(epoch=epoch),
+                verbose=self.verbose,
+                **_part(recipe, "loop"),
+            )
+        self.network_ = network
+        self.class_names_ = names
+        return self
+
+    def scores(self, videos: Sequence[str | Path]) -> np.ndarray:
+        """Score videos.
+
+        Parameters
+        ----------
+        videos
+            Readable video files of any length from one frame.
+
+        Returns
+        -------
+        ndarray of float32, shape (video, class)
+            Fused logits (`deep.predict`), larger for likelier.
+        """
+        self._check_fitted()
+        if not len(videos):
+            return np.zeros((0, len(self.class_names_)), np.float32)
+        stored = [outcome.result() for outcome in self.prepare(videos)]
+        with reproducible(self.seed):
+            return predict(
+                self.network_,
+                stored,
+                spec=self.spec_,
+                cutting=self.cutting_,
+                n_clips=self.recipe_["n_clips"],
+                verbose=self.verbose,
+            )
+
+    def prepare(self, videos: Sequence[str | Path]) -> list[jobs.Outcome[str | Path, Stored]]:
+        """Decode videos and compute their flow into the cache, as `fit` and `scores` do first.
+
+        A video that cannot be read becomes an outcome with its error.
+        """
+        return data.store_all(
+            videos,
+            folder=_cache_of(self),
+            side=self.side,
+            flow=self.flow,
+            workers=self.workers,
+            verbose=self.verbose,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Say what made the result, all of it, JSON-able."""
+        if not hasattr(self, "recipe_"):
+            self._settle()
+        return {
+            "model": self.model,
+            "backbone": self.backbone_,
+            "clips": {
+                "segments": self.spec_.segments,
+                "strides": list(self.spec_.strides),
+                "stack": self.spec_.stack,
+            },
+            "recipe": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in self.recipe_.items()
+            },
+            "side": self.side,
+            "flow": self.flow.fingerprint(),
+            "seed": self.seed,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the trained network, its classes and its settings to a safetensors file."""
+        self._check_fitted()
+        settings = {**self.settings(), "class_names": self.class_names_}
+        weights.save(path, self.network_.state_dict(), settings=settings)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        flow: FlowSettings | None = None,
+        workers: int = 1,
+        verbose: bool = False,
+        cache: Path | None = None,
+    ) -> NetworkRecogniser:
+        """Read a trained network that `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The safetensors file.
+        flow
+            The flow that will be fed; None for the one it was trained on.
+        workers, verbose, cache
+            As for the class.
+
+        Raises
+        ------
+        deep.weights.WeightsError
+            The file is broken or does not fit the network that its header names.
+        ValueError
+            `flow` is not what the network was trained on.
+        """
+        tensors, stored = weights.load(path)
+        try:
+            recipe = {key: _tuple(value) for key, value in stored["recipe"].items()}
+            loaded = cls(
+                model=stored["model"],
+                backbone=stored["backbone"],
+                segments=stored["clips"]["segments"],
+                strides=_tuple(stored["clips"]["strides"]),
+                options=recipe,
+                side=stored["side"],
+                flow=FlowSettings(**stored["flow"]),
+                seed=stored["seed"],
+                workers=workers,
+                verbose=verbose,
+                cache=cache,
+            )
+            loaded.class_names_ = [str(name) for name in stored["class_names"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise weights.WeightsError(
+                f"cannot read weights {str(path)!r}: its settings do not describe a network "
+                f"({error}); give a file that `trajfuse deep train` wrote"
+            ) from error
+        if flow is not None:
+            check_fingerprint(
+                flow.fingerprint(), loaded.flow.fingerprint(), owner=f"the network in {path}"
+            )
+        loaded._settle()
+        module = models.load(loaded.model)
+        network = module.build(
+            len(loaded.class_names_), backbone=loaded.backbone_, **_part(recipe, "build")
+        )
+        weights.fit_into(network, tensors, source=str(path))
+        loaded.network_ = network.eval()
+        return loaded
+
+    def _settle(self) -> None:
+        """Work out backbone, clips and recipe from the options, and refuse what is unknown."""
+        module = models.load(self.model)
+        self.backbone_ = backbones.resolve(self.backbone)
+        given = dict(self.options or {})
+        if self.epochs is not None:
+            given["epochs"] = self.epochs
+        unknown = sorted({*given} - {*OPTIONS})
+        if unknown:
+            raise ValueError(
+                f"options must be among {', '.join(OPTIONS)}, got {', '.join(unknown)}; "
+                "choose among these"
+            )
+        tuned = module.FINE_TUNE if self.backbone_ in backbones.PRETRAINED else {}
+        self.recipe_: dict[str, Any] = {**module.RECIPE, **tuned, **given}
+        for name in ("batch_size", "passes", "n_clips"):
+            if self.recipe_[name] < 1:
+                raise ValueError(
+                    f"{name} must be at least 1, got {self.recipe_[name]}; give a number"
+                )
+        self.spec_ = ClipSpec(
+            segments=self.segments or module.INPUT.segments,
+            strides=self.strides or module.INPUT.strides,
+            stack=module.INPUT.stack,
+        )
+        self.cutting_ = Cutting(bound=self.flow.bound, **_part(self.recipe_, "cutting"))
+        if self.verbose:
+            note = " (from ImageNet)" if self.backbone_ in backbones.PRETRAINED else ""
+            said = f"{self.model}: backbone {self.backbone_}{note}"
+            print(said, file=sys.stderr)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "network_"):
+            raise ValueError("the network must be trained first, got none; call fit or load")
+
+
+class FrameFeaturesRecogniser:
+    """Mean ImageNet features of a few frames and a linear SVM: what stills give without training.
+
+    Frames at equal spacing and their mirror images go whole through EfficientNet-Lite0; the last
+    convolution's maps are averaged over space and frames and L2-normalised.
+
+    Parameters
+    ----------
+    n_frames
+        Frames per video.
+    C
+        Of the SVM.
+    side
+        Shorter side of the stored frames in pixels.
+    seed, workers, verbose, cache
+        As for `NetworkRecogniser`; nothing here is random.
+
+    Attributes
+    ----------
+    svm_
+        The trained `idt.svm.LinearSVM`.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_frames: int = 8,
+        C: float = 100.0,
+        side: int = 128,
+        seed: int = 0,
+        workers: int = 1,
+        verbose: bool = False,
+        cache: Path | None = None,
+    ) -> None:
+        self.n_frames = n_frames
+        self.C = C
+        self.side = side
+        self.seed = seed
+        self.workers = workers
+        self.verbose = verbose
+        self.cache = cache
+        self._folder: Path | None = None
+
+    def fit(
+        self,
+        videos: Sequence[str | Path],
+        labels: Sequence[int],
+        *,
+        groups: Sequence[Any] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> FrameFeaturesRecogniser:
+        """Encode the videos and train the SVM; parameters and errors as `NetworkRecogniser.fit`."""
+        self.class_names_ = checked_classes(videos, labels, class_names)
+        from idt.svm import LinearSVM
+
+        encoded = self.encode(videos)
+        self.svm_ = LinearSVM(C=self.C).fit(encoded, np.asarray(labels, np.int64))
+        return self
+
+    def scores(self, videos: Sequence[str | Path]) -> np.ndarray:
+        """Decision values, float32 (video, class)."""
+        if not hasattr(self, "svm_"):
+            raise ValueError("the SVM must be trained first, got none; call fit")
+        if not len(videos):
+            return np.zeros((0, len(self.class_names_)), np.float32)
+        return np.asarray(self.svm_.decision_function(self.encode(videos)), np.float32)
+
+    def encode(self, videos: Sequence[str | Path]) -> np.ndarray:
+        """L2-normalised mean features, float32 (video, 1280)."""
+        backbones.resolve("efficientnet-lite0")
+        outcomes = data.store_all(
+            videos,
+            folder=_cache_of(self),
+            side=self.side,
+            workers=self.workers,
+            verbose=self.verbose,
+        )
+        stored = [outcome.result() for outcome in outcomes]
+        rows = []
+        with reproducible(self.seed), torch.inference_mode():
+            network = backbones.build("efficientnet-lite0", 3).eval()
+            mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
+            for entry in jobs.progress(stored, label="features", verbose=self.verbose):
+                images = torch.from_numpy(data.read_frames(entry, self.n_frames))
+                views = torch.cat([images, images.flip(-1)])
+                maps = network.features((views - mean) / std)
+                vector = maps.mean(dim=(0, 2, 3))
+                rows.append((vector / vector.norm()).numpy())
+        return np.stack(rows).astype(np.float32)
+
+    def settings(self) -> dict[str, Any]:
+        """Say what made the result, all of it, JSON-able."""
+        return {
+            "backbone": "efficientnet-lite0",
+            "n_frames": self.n_frames,
+            "C": self.C,
+            "side": self.side,
+            "seed": self.seed,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+
+def checked_classes(
+    videos: Sequence[str | Path], labels: Sequence[int], class_names: Sequence[str] | None
+) -> list[str]:
+    """Name the classes, after a check that videos, labels and names belong together."""
+    if not len(videos):
+        raise ValueError("videos must not be empty, got none; give at least one per class")
+    if len(labels) != len(videos):
+        raise ValueError(
+            f"labels must be one per video, got {len(labels)} for {len(videos)} videos; "
+            "give both in the same order"
+        )
+    if any(label != int(label) or label < 0 for label in labels):
+        raise ValueError(
+            f"labels must be 0 to n_classes - 1, got {sorted(set(labels))[0]}; number the classes"
+        )
+    n_classes = max(int(label) for label in labels) + 1
+    names = [str(name) for name in class_names or range(n_classes)]
+    if n_classes > len(names):
+        raise ValueError(
+            f"labels must be below the number of classes {len(names)}, got {n_classes - 1}; "
+            "name every class"
+        )
+    empty = [name for index, name in enumerate(names) if index not in {int(v) for v in labels}]
+    if empty:
+        raise ValueError(
+            f"every class must have a training video, got none for {', '.join(empty)}; "
+            "add one or leave the class out"
+        )
+    return names
+
+
+def _part(recipe: dict[str, Any], part: str) -> dict[str, Any]:
+    """Pick the options of a recipe that one function takes."""
+    names = {"cutting": CUTTING_OPTIONS, "loop": LOOP_OPTIONS, "build": BUILD_OPTIONS}[part]
+    return {name: recipe[name] for name in names if name in recipe}
+
+
+def _tuple(value: Any) -> Any:
+    """Turn a list, which JSON makes of a tuple, back into one."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _cache_of(recogniser: NetworkRecogniser | FrameFeaturesRecogniser) -> Path:
+    """Find the folder of frames and flow; without a cache one that dies with the object."""
+    if recogniser.cache is not None:
+        return Path(recogniser.cache)
+    if recogniser._folder is None:
+        recogniser._folder = Path(tempfile.mkdtemp(prefix="trajfuse-"))
+        weakref.finalize(recogniser, shutil.rmtree, recogniser._folder, ignore_errors=True)
+    return recogniser._folder
+
+
+RECOGNISERS: dict[str, Callable[..., Any]] = {
+    **{name: partial(NetworkRecogniser, model=name) for name in models.available()},
+    "frame-features": FrameFeaturesRecogniser,
+}
