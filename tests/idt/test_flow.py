@@ -1,0 +1,83 @@
+"""Flow: known motion, plain NumPy twins, the reference program's fields."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from idt.flow import _resampling_taps, dis, expand, farneback, flow_pyramid, gaussian_kernel
+from idt.pyramid import scales, to_grey
+from idt.video import frames
+
+
+def _texture(n_rows, n_columns, seed=0):
+    noise = np.random.default_rng(seed).normal(size=(n_rows, n_columns))
+    smooth = ndimage.gaussian_filter(noise, 2)
+    return (128 + 40 * smooth / smooth.std()).clip(0, 255)
+
+
+@pytest.mark.parametrize("algorithm", [farneback, dis])
+def test_a_shift_is_found(algorithm):
+    texture = _texture(120, 150)
+    moved = ndimage.shift(texture, (-1.25, 2.5), order=3, mode="nearest")
+    flow = algorithm(texture.round().astype(np.uint8), moved.round().astype(np.uint8))
+    assert flow.shape == (120, 150, 2)
+    inner = flow[20:-20, 20:-20]
+    error = np.linalg.norm(inner - [2.5, -1.25], axis=-1)
+    assert error.mean() < 0.1
+
+
+@pytest.mark.parametrize("algorithm", [farneback, dis])
+def test_equal_frames_do_not_move(algorithm):
+    texture = _texture(64, 80).astype(np.uint8)
+    # The outermost pixels have no second quadratic to compare with.
+    np.testing.assert_allclose(algorithm(texture, texture)[10:-10, 10:-10], 0, atol=1e-3)
+
+
+def test_a_constant_frame_gives_finite_flow():
+    black = np.zeros((40, 50), np.uint8)
+    assert np.isfinite(farneback(black, black)).all()
+
+
+def test_frames_must_be_grey_and_of_one_size():
+    with pytest.raises(ValueError, match="previous must be a uint8 grey image"):
+        farneback(np.zeros((9, 9), np.float32), np.zeros((9, 9), np.uint8))
+    with pytest.raises(ValueError, match="must have one size"):
+        farneback(np.zeros((9, 9), np.uint8), np.zeros((9, 8), np.uint8))
+    with pytest.raises(ValueError, match="at least 16 pixels a side"):
+        dis(np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8))
+
+
+def test_expansion_recovers_a_quadratic():
+    # f = 3 + 2 x - y + 0.1 x^2 + 0.05 y^2 - 0.02 x y around the middle of the image, which the
+    # [1/4 1/2 1/4] blur before the expansion only shifts by a constant.
+    y, x = np.mgrid[-20:21, -20:21].astype(np.float64)
+    image = 100 + 2 * x - y + 0.1 * x**2 + 0.05 * y**2 - 0.02 * x * y
+    coefficients = expand(image.astype(np.float32), scales(41, 41))[0][:, 20, 20]
+    np.testing.assert_allclose(coefficients, [-1, 2, 0.05, 0.1, -0.02], atol=2e-4)
+
+
+def test_blur_and_resize_taps_sum_to_one():
+    for n_out, sigma in ((50, 0.0), (35, 0.2), (9, 2.3)):
+        taps, first = _resampling_taps(50, n_out, sigma)
+        np.testing.assert_allclose(taps.sum(axis=1), 1, atol=1e-6)
+        assert len(first) == n_out
+
+
+def test_gaussian_kernel_with_no_width_is_the_fixed_one():
+    np.testing.assert_array_equal(gaussian_kernel(3, 0), [0.25, 0.5, 0.25])
+    with pytest.raises(ValueError, match="size must be 3 where sigma is 0"):
+        gaussian_kernel(5, 0)
+
+
+@pytest.mark.parametrize("clip", ["kth_boxing_d1", "hmdb_cartwheel", "ucf_icedancing_g01_c01"])
+def test_flow_is_the_reference_programs_on_every_scale(shared, clip):
+    golden = np.load(shared / "golden" / f"{clip}.intermediates.npz")
+    greys = [to_grey(f) for f in frames(shared / "golden" / "clips" / f"{clip}.avi", stop=4)]
+    levels = scales(greys[0].shape[1], greys[0].shape[0])
+    expansions = [expand(grey, levels) for grey in greys]
+    for t in (1, 2, 3):
+        for k, flow in enumerate(flow_pyramid(expansions[t - 1], expansions[t])):
+            expected = golden[f"flow_f{t}_k{k}"].astype(np.float32)
+            error = np.linalg.norm(np.moveaxis(flow, 0, -1) - expected, axis=-1)
+            assert error.mean() <= 0.01
+            assert np.quantile(error, 0.999) <= 0.1
