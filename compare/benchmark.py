@@ -224,7 +224,8 @@ def summary(run: Run) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, the system and the packages behind a result."""
-    found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+    system = f"{platform.system()} {platform.machine()}"
+    found = {"python": platform.python_version(), "system": system}
     for name in PACKAGES:
         try:
             found[name] = version(name)

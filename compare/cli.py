@@ -189,7 +189,7 @@ def demo_command(
     from compare import datasets, demo, run_folder
 
     run_folder.check_folder(out, overwrite)
-    rendered = demo.write(out.with_name(f"{out.name}-videos"), seed=seed)
+    rendered = demo.write(out.with_name(f"{out.name}-videos"), seed=seed, verbose=not quiet)
     loaded = datasets.load(rendered, seed=seed)
     line = shlex.join([PROGRAM, *(context.obj or ())])
     _run(loaded, methods, fuse, out, seed, workers, quiet, no_yardsticks, cache, overwrite, line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -47,25 +49,29 @@ def write(run: Run, folder: str | Path) -> Path:
 
 def terminal_table(run: Run) -> Table:
     """Return the results as a table for the terminal, sections apart."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"{run.dataset.name}, accuracy in %", title_style="")
-    grouped = run.dataset.groups is not None
-    table.add_column("")
-    for heading in ("accuracy", "95 % by video", *(("95 % by group",) if grouped else ())):
-        table.add_column(heading, justify="right")
-    for heading in ("mean class", "right", "fit", "score"):
-        table.add_column(heading, justify="right")
+    intervals = ("video",) if run.dataset.groups is None else ("video", "group")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        title=f"{run.dataset.name}: accuracy in %, 95 % intervals by {' and '.join(intervals)}",
+        title_style="",
+        caption="class: mean over classes; time: fit and score",
+    )
+    table.add_column("", no_wrap=True)
+    for heading in ("%", *intervals, "class", "right", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for role, _ in ROLES:
         for result in run.of(role):
             measured = result.evaluation
-            row = [_percent(measured.accuracy), _range(measured.by_video)]
-            row += [_range(measured.by_group)] if grouped else []
+            row = [result.label, _percent(measured.accuracy), _range(measured.by_video)]
+            row += [_range(measured.by_group)] if len(intervals) > 1 else []
             row += [
                 _percent(measured.mean_class_accuracy),
                 f"{measured.n_right}/{measured.n_tested}",
-                *_times(result),
+                "" if role == "fusion" else duration(result.fit_seconds + result.score_seconds),
             ]
             style = {"fusion": "bold", "yardstick": "dim"}.get(role, "")
-            table.add_row(*(Text(cell) for cell in [result.label, *row]), style=style)
+            table.add_row(*(Text(cell) for cell in row), style=style)
         table.add_section()
     return table
 
@@ -167,6 +173,8 @@ def as_html(run: Run) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["breakable"] = _breakable
+    environment.globals["SHORT"] = 14  # characters of a heading that need no line break
     source = resources.files("compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(source).render(page_content(run))
 
@@ -414,6 +422,11 @@ def _percent(share: float) -> str:
 
 def _range(interval: Interval | None) -> str:
     return "–" if interval is None else f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
+
+
+def _breakable(text: str) -> Markup:
+    """Escape a text for the page and let lines break after its punctuation."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/:+_.])(?=\w)(?<![0-9][.])", text))
 
 
 def _number(share: float) -> float | None:
