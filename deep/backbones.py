@@ -106,8 +106,9 @@ class EfficientNetLite0(nn.Module):
     in_channels
         3 for RGB, 2L for flow.
     last
-        Layer to end at: ``block1`` to ``block16`` (linear bottlenecks: no ReLU) or ``head``, the
-        last convolution with its ReLU6.
+        Layer to end at: ``head``, the last convolution with its ReLU6, or ``block1`` to
+        ``block16``. A block is a linear bottleneck: its maps are signed and of any scale, so a new
+        batch normalisation and a ReLU follow where it ends the network.
 
     Raises
     ------
@@ -152,14 +153,15 @@ class EfficientNetLite0(nn.Module):
         self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
         depth = list(self.LAYERS).index(last) + 1
         self.blocks = nn.ModuleList(list(network._blocks)[:depth])
-        self.head = nn.Sequential()
         if last == "head":
             self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
+        else:
+            self.head = nn.Sequential(nn.BatchNorm2d(self.channels), nn.ReLU())
 
     @property
     def stages(self) -> list[nn.Module]:
-        """The stem, the blocks and, where it ends the network, the head."""
-        return [self.stem, *self.blocks, *([self.head] if len(self.head) else [])]
+        """The stem, the blocks up to `last`, and the head."""
+        return [self.stem, *self.blocks, self.head]
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(image, channel, row, column) to (image, channels, h, w): row / 32 at full depth."""
@@ -187,10 +189,6 @@ class Tower(nn.Module):
         Layer at which the backbone ends; None for its last convolution.
     frozen
         Number of stages from the front that keep their weights and statistics.
-    frozen_statistics
-        Whether batch normalisation after the first keeps its ImageNet mean and variance, which a
-        small batch estimates badly ("partial BN" of Wang et al., TSN, 2016). The first adapts to
-        the modality unless its stage is frozen.
     """
 
     mean: torch.Tensor
@@ -204,14 +202,12 @@ class Tower(nn.Module):
         n_times: int,
         last: str | None = None,
         frozen: int = 0,
-        frozen_statistics: bool = False,
     ) -> None:
         super().__init__()
         channels = {"rgb": 3, "flow": 2}[modality]
         self.modality = modality
         self.n_times = n_times
         self.frozen = frozen
-        self.frozen_statistics = frozen_statistics
         network = build(backbone, channels * n_times, last=last)
         if not 0 <= frozen <= len(network.stages):
             raise ValueError(
@@ -236,10 +232,6 @@ class Tower(nn.Module):
             network = cast(Backbone, self.backbone)
             for stage in network.stages[: self.frozen]:
                 stage.eval()
-            if self.frozen_statistics:
-                norms = [m for m in self.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
-                for norm in norms[1:]:
-                    norm.eval()
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ LOOP_OPTIONS = (
     "label_smoothing",
 )
 BATCH_OPTIONS = ("batch_size", "passes")
-BUILD_OPTIONS = ("dropout", "frozen", "frozen_statistics", "fusion")
+BUILD_OPTIONS = ("dropout", "frozen", "fusion")
 TEST_OPTIONS = ("n_clips",)
 OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *BUILD_OPTIONS, *TEST_OPTIONS)
 

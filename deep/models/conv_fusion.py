@@ -12,8 +12,8 @@ too (head ``temporal``). Both losses are added; at test the heads' predictions a
 What deviates
 -------------
 - The backbone is one that two CPU cores can train, not VGG-16. EfficientNet-Lite0 is cut at its
-  last block: 320 channels keep the 3D filter at 5.5 million weights (its 1280-channel last
-  convolution would need 88). A block ends without ReLU, so the fused maps are signed.
+  last block, with batch normalisation and ReLU behind: 320 channels keep the 3D filter at 5.5
+  million weights (its 1280-channel last convolution would need 88).
 - T = 3 chunks instead of 5.
 - Behind the 3D pooling: average over what is left of space, dropout and one linear layer instead of
   fc6 to fc8.
@@ -139,7 +139,6 @@ def build(
     stack: int = INPUT.stack,
     dropout: float = 0.5,
     frozen: tuple[int, int] = (0, 0),
-    frozen_statistics: bool = False,
 ) -> ConvFusion:
     """Build the network.
 
@@ -158,8 +157,6 @@ def build(
         Before each linear layer.
     frozen
         Stages of the spatial and of the temporal backbone, from the front, that do not learn.
-    frozen_statistics
-        See `deep.backbones.Tower`.
     """
     if fusion not in FUSIONS:
         raise ValueError(
@@ -173,7 +170,6 @@ def build(
             n_times=n_times,
             last=LAST[backbone],
             frozen=n_frozen,
-            frozen_statistics=frozen_statistics,
         )
         for modality, n_times, n_frozen in zip(("rgb", "flow"), (1, stack), frozen, strict=True)
     )

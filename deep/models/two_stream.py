@@ -119,7 +119,6 @@ def build(
     stack: int = INPUT.stack,
     dropout: float = 0.5,
     frozen: tuple[int, int] = (0, 0),
-    frozen_statistics: bool = False,
 ) -> TwoStream:
     """Build the network.
 
@@ -135,8 +134,6 @@ def build(
         Before each linear layer.
     frozen
         Stages of the spatial and of the temporal backbone, from the front, that do not learn.
-    frozen_statistics
-        See `deep.backbones.Tower`.
     """
     spatial, temporal = (
         Tower(
@@ -144,7 +141,6 @@ def build(
             modality=modality,
             n_times=n_times,
             frozen=n_frozen,
-            frozen_statistics=frozen_statistics,
         )
         for modality, n_times, n_frozen in zip(("rgb", "flow"), (1, stack), frozen, strict=True)
     )

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from deep import data
+from deep.clips import Clip, ClipSpec
+from deep.data import Cutting, Stored, View, balanced_order, mirrored, read_clip, read_frames, store
+from deep.flow import FlowSettings
+from idt.video import VideoError, read
+
+HEIGHT, WIDTH = 40, 60
+WHOLE = View(top=0, left=0, height=HEIGHT, width=WIDTH)
+
+
+@pytest.fixture
+def coordinates(tmp_path: Path) -> Stored:
+    """Twelve frames whose pixels are (column, row, frame); flow levels 128 + (column, row) / 2."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    frames = np.stack([np.stack([columns, rows, np.full_like(rows, t)], -1) for t in range(12)])
+    level = 128 + np.stack([columns, rows], -1) // 2
+    flow = np.stack([level + 5 * (t == 3) for t in range(11)])
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["frames"] = frames.astype(np.uint8)
+    with h5py.File(tmp_path / "flow.h5", "w") as file:
+        file["flow"] = flow.astype(np.uint8)
+    return Stored(
+        tmp_path / "none.avi", tmp_path / "frames.h5", tmp_path / "flow.h5", 12, HEIGHT, WIDTH
+    )
+
+
+def test_crop_takes_the_same_pixels_of_every_frame(coordinates: Stored) -> None:
+    clip = ClipSpec(segments=2, stack=2, strides=(4, 4)).at(3, 4, n_frames=12)
+    view = View(top=5, left=9, height=32, width=32)
+    rgb, flow = read_clip(coordinates, clip, view, Cutting(size=32, subtract_mean=False))
+    assert rgb.shape == (2, 3, 1, 32, 32)
+    assert flow.shape == (2, 2, 2, 32, 32)
+    pixels = np.rint(rgb * 255)
+    for segment, frame in enumerate((3, 7)):
+        assert np.all(pixels[segment, 0, 0] == np.arange(9, 41))  # columns
+        assert np.all(pixels[segment, 1, 0] == np.arange(5, 37)[:, None])  # rows
+        assert np.all(pixels[segment, 2, 0] == frame)
+    levels = np.rint(flow * 127 / 20)
+    assert np.all(levels[1, 0] == np.arange(9, 41) // 2)  # dx
+    assert np.all(levels[1, 1] == (np.arange(5, 37) // 2)[:, None])  # dy
+    assert np.all(levels[0, :, 1] - levels[0, :, 0] == 5)  # fields 2 and 3: times in order
+
+
+def test_flip_reverses_columns_and_negates_dx(coordinates: Stored) -> None:
+    clip = ClipSpec(stack=2).at(6, 1, n_frames=12)
+    view = View(top=5, left=9, height=32, width=32)
+    flipped_view = View(top=5, left=9, height=32, width=32, flip=True)
+    cutting = Cutting(size=32, subtract_mean=False)
+    rgb, flow = read_clip(coordinates, clip, view, cutting)
+    flipped_rgb, flipped_flow = read_clip(coordinates, clip, flipped_view, cutting)
+    np.testing.assert_array_equal(flipped_rgb, rgb[..., ::-1])
+    np.testing.assert_array_equal(flipped_flow[:, 0], -flow[:, 0, ..., ::-1])
+    np.testing.assert_array_equal(flipped_flow[:, 1], flow[:, 1, ..., ::-1])
+    for twice, once in zip(mirrored(flipped_rgb, flipped_flow), (rgb, flow), strict=True):
+        np.testing.assert_array_equal(twice, once)
+
+
+def test_a_larger_box_is_brought_to_size(coordinates: Stored) -> None:
+    clip = ClipSpec(stack=2).at(6, 1, n_frames=12)
+    rgb, flow = read_clip(coordinates, clip, WHOLE, Cutting(size=20, subtract_mean=False))
+    # by area: 60 columns to 20 averages threes, 40 rows to 20 averages pairs (x.5 rounds to even)
+    assert np.all(np.rint(rgb[0, 0, 0] * 255) == 3 * np.arange(20) + 1)
+    rows = 2 * np.arange(20)[:, None]
+    assert np.all(np.abs(rgb[0, 1, 0] * 255 - rows - 0.5) <= 0.5 + 1e-4)
+    expected = (np.arange(60) // 2).reshape(20, 3).mean(axis=1)  # flow is averaged, not rescaled
+    np.testing.assert_allclose(flow[0, 0, 0] * 127 / 20, np.tile(expected, (20, 1)), atol=1e-4)
+
+
+def test_mean_subtraction_takes_the_whole_fields_mean(coordinates: Stored) -> None:
+    clip = ClipSpec(stack=2).at(6, 1, n_frames=12)
+    view = View(top=0, left=0, height=32, width=32)
+    _, plain = read_clip(coordinates, clip, view, Cutting(size=32, subtract_mean=False))
+    _, centred = read_clip(coordinates, clip, view, Cutting(size=32, subtract_mean=True))
+    mean = np.array([np.mean(np.arange(60) // 2), np.mean(np.arange(40) // 2)]) * 20 / 127
+    expected = np.broadcast_to(mean.reshape(1, 2, 1, 1, 1), plain.shape)
+    np.testing.assert_allclose(plain - centred, expected, atol=1e-5)
+
+
+def test_random_views_stay_inside(coordinates: Stored) -> None:
+    rng = np.random.default_rng(0)
+    views = [Cutting(size=32).random_view(coordinates, rng) for _ in range(300)]
+    for view in views:
+        assert 0.75 * HEIGHT - 1 <= view.height <= HEIGHT
+        assert 0.75 * WIDTH - 1 <= view.width <= WIDTH
+        assert 0 <= view.top <= HEIGHT - view.height
+        assert 0 <= view.left <= WIDTH - view.width
+    assert 100 < sum(view.flip for view in views) < 200
+    assert not any(Cutting(mirror=False).random_view(coordinates, rng).flip for _ in range(20))
+
+
+def test_frames_are_stored_once_as_rgb(clips: tuple[list[Path], list[int]], tmp_path: Path) -> None:
+    path = clips[0][0]
+    stored = store(path, folder=tmp_path, side=48, flow=FlowSettings())
+    with h5py.File(stored.frames) as file, h5py.File(stored.flow) as flow_file:
+        np.testing.assert_array_equal(file["frames"][:], read(path)[..., ::-1])
+        assert flow_file["flow"].shape == (15, 48, 64, 2)
+        assert json.loads(flow_file.attrs["settings"])["flow"] == FlowSettings().fingerprint()
+    before = stored.frames.stat().st_mtime_ns
+    assert store(path, folder=tmp_path, side=48, flow=FlowSettings()) == stored
+    assert stored.frames.stat().st_mtime_ns == before
+    other = store(path, folder=tmp_path, side=48, flow=FlowSettings(algorithm="dis-fast"))
+    assert other.frames == stored.frames
+    assert other.flow != stored.flow
+    assert len(list(tmp_path.iterdir())) == 3  # and nothing temporary
+
+
+def test_shorter_side_is_stored_at_the_asked_length(
+    clips: tuple[list[Path], list[int]], tmp_path: Path
+) -> None:
+    stored = store(clips[0][0], folder=tmp_path, side=36)
+    assert (stored.height, stored.width, stored.flow) == (36, 48, None)
+    images = read_frames(stored, 4)
+    assert images.shape == (4, 3, 36, 48)
+    first = cv2.resize(read(clips[0][0])[2], (48, 36), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(images[0] * 255, first[..., ::-1].transpose(2, 0, 1), atol=1e-3)
+
+
+def test_a_broken_cache_file_is_made_again(
+    clips: tuple[list[Path], list[int]], tmp_path: Path
+) -> None:
+    stored = store(clips[0][0], folder=tmp_path, side=48)
+    whole = stored.frames.read_bytes()
+    stored.frames.write_bytes(whole[: len(whole) // 2])
+    again = store(clips[0][0], folder=tmp_path, side=48)
+    assert again == stored
+    assert len(again.frames.read_bytes()) == len(whole)
+
+
+def test_one_frame_has_one_field_of_no_motion(film: Callable[..., Path], tmp_path: Path) -> None:
+    path = film(tmp_path / "one.mp4", label=0, n_frames=1)
+    stored = store(path, folder=tmp_path / "cache", side=48, flow=FlowSettings())
+    assert stored.n_frames == 1
+    (clip,) = ClipSpec(segments=3, strides=(5, 15)).spaced(1, 1)
+    rgb, flow = read_clip(stored, clip, View(top=0, left=0, height=48, width=64), Cutting(size=48))
+    assert rgb.shape == (3, 3, 1, 48, 48)
+    assert np.all(flow == 0)
+
+
+def test_a_bad_video_leaves_nothing_behind(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"this is no video")
+    folder = tmp_path / "cache"
+    with pytest.raises(VideoError, match=r"bad\.mp4"):
+        store(bad, folder=folder)
+    assert list(folder.iterdir()) == []
+    outcomes = data.store_all([bad, tmp_path / "none.mp4"], folder=folder)
+    assert [type(outcome.error) for outcome in outcomes] == [VideoError, VideoError]
+
+
+def test_order_is_balanced() -> None:
+    labels = np.array([0] * 6 + [1] * 2 + [4])
+    order = balanced_order(labels, 36, np.random.default_rng(0))
+    assert np.bincount(labels[order])[[0, 1, 4]].tolist() == [12, 12, 12]
+    assert np.bincount(order).tolist() == [2] * 6 + [6] * 2 + [12]
+    uneven = labels[balanced_order(labels, 10, np.random.default_rng(1))]
+    assert sorted(np.bincount(uneven)[[0, 1, 4]]) == [3, 3, 4]
+
+
+def test_batches_depend_on_seed_and_epoch_alone(coordinates: Stored) -> None:
+    def batches(seed: int, epoch: int, size: int) -> list[data.Batch]:
+        return list(
+            data.training_batches(
+                [coordinates] * 5,
+                [0, 0, 0, 1, 1],
+                spec=ClipSpec(stack=2),
+                cutting=Cutting(size=16),
+                batch_size=size,
+                n_clips=7,
+                seed=seed,
+                epoch=epoch,
+            )
+        )
+
+    found = batches(0, 0, 3)
+    assert [len(batch.labels) for batch in found] == [3, 3, 1]
+    assert found[0].rgb.shape == (3, 1, 3, 1, 16, 16)
+    assert found[0].flow.shape == (3, 1, 2, 2, 16, 16)
+    rgb = np.concatenate([batch.rgb for batch in found])
+    # the same clips, whatever the batches
+    np.testing.assert_array_equal(rgb, np.concatenate([b.rgb for b in batches(0, 0, 7)]))
+    assert not np.array_equal(rgb, np.concatenate([b.rgb for b in batches(1, 0, 3)]))
+    assert not np.array_equal(rgb, np.concatenate([b.rgb for b in batches(0, 1, 3)]))
+
+
+def test_errors(coordinates: Stored, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="scale must be"):
+        Cutting(scale=0.0)
+    with pytest.raises(ValueError, match="size must be at least 16"):
+        Cutting(size=8)
+    with pytest.raises(ValueError, match="side must be at least 32"):
+        store(coordinates.frames, folder=tmp_path, side=16)
+    frames_only = Stored(Path("v.avi"), coordinates.frames, None, 12, HEIGHT, WIDTH)
+    clip = Clip(frames=np.array([0]), fields=np.array([[0, 0]]))
+    with pytest.raises(ValueError, match=r"stored must have flow, got none for v\.avi"):
+        read_clip(frames_only, clip, WHOLE, Cutting())
