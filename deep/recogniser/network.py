@@ -1,12 +1,9 @@
-"""Networks, and a yardstick without training, behind `fit` and `scores`."""
+"""A network of `deep.models` behind `fit` and `scores`."""
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from deep.clips import ClipSpec
 from deep.data import Cutting, Stored
 from deep.flow import FlowSettings, check_fingerprint
 from deep.predict import predict
+from deep.recogniser.inputs import cache_folder, checked_classes
 from deep.train import reproducible, train
 from idt import jobs
 
@@ -35,8 +33,7 @@ LOOP_OPTIONS = (
 )
 BATCH_OPTIONS = ("batch_size", "passes")
 BUILD_OPTIONS = ("dropout", "frozen", "fusion")
-TEST_OPTIONS = ("n_clips",)
-OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *BUILD_OPTIONS, *TEST_OPTIONS)
+OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *BUILD_OPTIONS, "n_clips")
 
 
 class NetworkRecogniser:
@@ -50,12 +47,13 @@ class NetworkRecogniser:
         Name of the backbone, see `deep.backbones`; ``auto`` takes EfficientNet-Lite0 with its
         ImageNet weights where the extra `pretrained` is installed, else ``small`` from scratch.
         `backbone_` and `settings` say which.
+    epochs, passes, size, n_clips
+        In place of the recipe's: number of epochs, clips per video in each, side of the network's
+        input in pixels, clips per video at test.
     segments, strides
         In place of the network's ``INPUT``: number of chunks and their distances in frames.
-    epochs
-        In place of the recipe's number of epochs.
-    options
-        In place of other numbers of the recipe: any of `OPTIONS`.
+    recipe
+        In place of other numbers of the recipe: a dictionary of any of `OPTIONS`.
     side
         Shorter side of the stored frames in pixels; flow is computed at this size.
     flow
@@ -82,15 +80,20 @@ class NetworkRecogniser:
         Mean training loss of each epoch.
     """
 
+    score_kind = "logit"
+
     def __init__(
         self,
         *,
         model: str = "conv-fusion",
         backbone: str = "auto",
+        epochs: int | None = None,
+        passes: int | None = None,
+        size: int | None = None,
+        n_clips: int | None = None,
         segments: int | None = None,
         strides: tuple[int, int] | None = None,
-        epochs: int | None = None,
-        options: dict[str, Any] | None = None,
+        recipe: dict[str, Any] | None = None,
         side: int = 128,
         flow: FlowSettings = FlowSettings(),  # noqa: B008  # frozen
         seed: int = 0,
@@ -100,10 +103,13 @@ class NetworkRecogniser:
     ) -> None:
         self.model = model
         self.backbone = backbone
+        self.epochs = epochs
+        self.passes = passes
+        self.size = size
+        self.n_clips = n_clips
         self.segments = segments
         self.strides = strides
-        self.epochs = epochs
-        self.options = options
+        self.recipe = recipe
         self.side = side
         self.flow = flow
         self.seed = seed
@@ -202,7 +208,7 @@ class NetworkRecogniser:
         """
         return data.store_all(
             videos,
-            folder=_cache_of(self),
+            folder=self._cache_folder(),
             side=self.side,
             flow=self.flow,
             workers=self.workers,
@@ -274,7 +280,7 @@ class NetworkRecogniser:
                 backbone=stored["backbone"],
                 segments=stored["clips"]["segments"],
                 strides=_tuple(stored["clips"]["strides"]),
-                options=recipe,
+                recipe=recipe,
                 side=stored["side"],
                 flow=FlowSettings(**stored["flow"]),
                 seed=stored["seed"],
@@ -305,18 +311,19 @@ class NetworkRecogniser:
         """Work out backbone, clips and recipe from the options, and refuse what is unknown."""
         module = models.load(self.model)
         self.backbone_ = backbones.resolve(self.backbone)
-        given = dict(self.options or {})
-        if self.epochs is not None:
-            given["epochs"] = self.epochs
+        given = dict(self.recipe or {})
+        for name in ("epochs", "passes", "size", "n_clips"):
+            if getattr(self, name) is not None:
+                given[name] = getattr(self, name)
         unknown = sorted({*given} - {*OPTIONS})
         if unknown:
             raise ValueError(
-                f"options must be among {', '.join(OPTIONS)}, got {', '.join(unknown)}; "
+                f"recipe must be of {', '.join(OPTIONS)}, got {', '.join(unknown)}; "
                 "choose among these"
             )
         tuned = module.FINE_TUNE if self.backbone_ in backbones.PRETRAINED else {}
         self.recipe_: dict[str, Any] = {**module.RECIPE, **tuned, **given}
-        for name in ("batch_size", "passes", "n_clips"):
+        for name in ("epochs", "batch_size", "passes", "n_clips"):
             if self.recipe_[name] < 1:
                 raise ValueError(
                     f"{name} must be at least 1, got {self.recipe_[name]}; give a number"
@@ -332,143 +339,14 @@ class NetworkRecogniser:
             said = f"{self.model}: backbone {self.backbone_}{note}"
             print(said, file=sys.stderr)
 
+    def _cache_folder(self) -> Path:
+        if self._folder is None:
+            self._folder = cache_folder(self, self.cache)
+        return self._folder
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise ValueError("the network must be trained first, got none; call fit or load")
-
-
-class FrameFeaturesRecogniser:
-    """Mean ImageNet features of a few frames and a linear SVM: what stills give without training.
-
-    Frames at equal spacing and their mirror images go whole through EfficientNet-Lite0; the last
-    convolution's maps are averaged over space and frames and L2-normalised.
-
-    Parameters
-    ----------
-    n_frames
-        Frames per video.
-    C
-        Of the SVM.
-    side
-        Shorter side of the stored frames in pixels.
-    seed, workers, verbose, cache
-        As for `NetworkRecogniser`; nothing here is random.
-
-    Attributes
-    ----------
-    svm_
-        The trained `idt.svm.LinearSVM`.
-    """
-
-    def __init__(
-        self,
-        *,
-        n_frames: int = 8,
-        C: float = 100.0,
-        side: int = 128,
-        seed: int = 0,
-        workers: int = 1,
-        verbose: bool = False,
-        cache: Path | None = None,
-    ) -> None:
-        self.n_frames = n_frames
-        self.C = C
-        self.side = side
-        self.seed = seed
-        self.workers = workers
-        self.verbose = verbose
-        self.cache = cache
-        self._folder: Path | None = None
-
-    def fit(
-        self,
-        videos: Sequence[str | Path],
-        labels: Sequence[int],
-        *,
-        groups: Sequence[Any] | None = None,
-        class_names: Sequence[str] | None = None,
-    ) -> FrameFeaturesRecogniser:
-        """Encode the videos and train the SVM; parameters and errors as `NetworkRecogniser.fit`."""
-        self.class_names_ = checked_classes(videos, labels, class_names)
-        from idt.svm import LinearSVM
-
-        encoded = self.encode(videos)
-        self.svm_ = LinearSVM(C=self.C).fit(encoded, np.asarray(labels, np.int64))
-        return self
-
-    def scores(self, videos: Sequence[str | Path]) -> np.ndarray:
-        """Decision values, float32 (video, class)."""
-        if not hasattr(self, "svm_"):
-            raise ValueError("the SVM must be trained first, got none; call fit")
-        if not len(videos):
-            return np.zeros((0, len(self.class_names_)), np.float32)
-        return np.asarray(self.svm_.decision_function(self.encode(videos)), np.float32)
-
-    def encode(self, videos: Sequence[str | Path]) -> np.ndarray:
-        """L2-normalised mean features, float32 (video, 1280)."""
-        backbones.resolve("efficientnet-lite0")
-        outcomes = data.store_all(
-            videos,
-            folder=_cache_of(self),
-            side=self.side,
-            workers=self.workers,
-            verbose=self.verbose,
-        )
-        stored = [outcome.result() for outcome in outcomes]
-        rows = []
-        with reproducible(self.seed), torch.inference_mode():
-            network = backbones.build("efficientnet-lite0", 3).eval()
-            mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
-            for entry in jobs.progress(stored, label="features", verbose=self.verbose):
-                images = torch.from_numpy(data.read_frames(entry, self.n_frames))
-                views = torch.cat([images, images.flip(-1)])
-                maps = network.features((views - mean) / std)
-                vector = maps.mean(dim=(0, 2, 3))
-                rows.append((vector / vector.norm()).numpy())
-        return np.stack(rows).astype(np.float32)
-
-    def settings(self) -> dict[str, Any]:
-        """Say what made the result, all of it, JSON-able."""
-        return {
-            "backbone": "efficientnet-lite0",
-            "n_frames": self.n_frames,
-            "C": self.C,
-            "side": self.side,
-            "seed": self.seed,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
-
-
-def checked_classes(
-    videos: Sequence[str | Path], labels: Sequence[int], class_names: Sequence[str] | None
-) -> list[str]:
-    """Name the classes, after a check that videos, labels and names belong together."""
-    if not len(videos):
-        raise ValueError("videos must not be empty, got none; give at least one per class")
-    if len(labels) != len(videos):
-        raise ValueError(
-            f"labels must be one per video, got {len(labels)} for {len(videos)} videos; "
-            "give both in the same order"
-        )
-    if any(label != int(label) or label < 0 for label in labels):
-        raise ValueError(
-            f"labels must be 0 to n_classes - 1, got {sorted(set(labels))[0]}; number the classes"
-        )
-    n_classes = max(int(label) for label in labels) + 1
-    names = [str(name) for name in class_names or range(n_classes)]
-    if n_classes > len(names):
-        raise ValueError(
-            f"labels must be below the number of classes {len(names)}, got {n_classes - 1}; "
-            "name every class"
-        )
-    empty = [name for index, name in enumerate(names) if index not in {int(v) for v in labels}]
-    if empty:
-        raise ValueError(
-            f"every class must have a training video, got none for {', '.join(empty)}; "
-            "add one or leave the class out"
-        )
-    return names
 
 
 def _part(recipe: dict[str, Any], part: str) -> dict[str, Any]:
@@ -480,19 +358,3 @@ def _part(recipe: dict[str, Any], part: str) -> dict[str, Any]:
 def _tuple(value: Any) -> Any:
     """Turn a list, which JSON makes of a tuple, back into one."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def _cache_of(recogniser: NetworkRecogniser | FrameFeaturesRecogniser) -> Path:
-    """Find the folder of frames and flow; without a cache one that dies with the object."""
-    if recogniser.cache is not None:
-        return Path(recogniser.cache)
-    if recogniser._folder is None:
-        recogniser._folder = Path(tempfile.mkdtemp(prefix="trajfuse-"))
-        weakref.finalize(recogniser, shutil.rmtree, recogniser._folder, ignore_errors=True)
-    return recogniser._folder
-
-
-RECOGNISERS: dict[str, Callable[..., Any]] = {
-    **{name: partial(NetworkRecogniser, model=name) for name in models.available()},
-    "frame-features": FrameFeaturesRecogniser,
-}
