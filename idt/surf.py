@@ -130,6 +130,31 @@ def _scale_boxes(
 
 
 @njit(cache=True, nogil=True)
+def _add_box_row(
+    integral: np.ndarray,
+    corners: np.ndarray,
+    weight: np.float32,
+    y: int,
+    step: int,
+    out: np.ndarray,
+) -> None:
+    """Add the weighted sums of a box at every filter position of a row."""
+    above, below = integral[y + corners[1]], integral[y + corners[3]]
+    # Views from each corner on, so that the loop's index is the only one and it can vectorise.
+    top_left, top_right = above[corners[0] :], above[corners[2] :]
+    bottom_left, bottom_right = below[corners[0] :], below[corners[2] :]
+    if step == 1:
+        for j in range(len(out)):
+            total = top_left[j] + bottom_right[j] - top_right[j] - bottom_left[j]
+            out[j] += np.float32(total) * weight
+    else:
+        for j in range(len(out)):
+            x = j * step
+            total = top_left[x] + bottom_right[x] - top_right[x] - bottom_left[x]
+            out[j] += np.float32(total) * weight
+
+
+@njit(cache=True, nogil=True)
 def _hessian_layer(
     integral: np.ndarray,
     boxes: np.ndarray,
@@ -154,16 +179,8 @@ def _hessian_layer(
         second[:] = 0
         for k in range(3):
             for b in range(4):
-                weight = weights[k, b]
-                if weight == 0:
-                    continue
-                x0, x1 = corners[k, b, 0], corners[k, b, 2]
-                above = integral[y + corners[k, b, 1]]
-                below = integral[y + corners[k, b, 3]]
-                for j in range(n_x):
-                    x = j * step
-                    total = above[x + x0] + below[x + x1] - above[x + x1] - below[x + x0]
-                    second[k, j] += np.float32(total) * weight
+                if weights[k, b] != 0:
+                    _add_box_row(integral, corners[k, b], weights[k, b], y, step, second[k])
         for j in range(n_x):
             xx, yy, xy = second[0, j], second[1, j], second[2, j]
             determinant[i + margin, j + margin] = xx * yy - np.float32(0.81) * xy * xy
@@ -326,57 +343,56 @@ def _orient(integral: np.ndarray, keypoint: np.ndarray, samples: np.ndarray) -> 
 
 
 @njit(cache=True, nogil=True)
-def _cut_window(
-    image: np.ndarray, keypoint: np.ndarray, angle: np.float32, window: np.ndarray
+def _cut_patch(
+    image: np.ndarray, keypoint: np.ndarray, angle: np.float32, patch: np.ndarray
 ) -> None:
-    """Fill the square window around a keypoint, turned to its direction, by nearest pixels."""
+    """Fill the patch of a keypoint: its window, turned, by nearest pixels, averaged over areas."""
     n_rows, n_columns = image.shape
-    size = window.shape[0]
+    n_out = patch.shape[0]
+    size = int(np.float32(n_out) * (keypoint[2] * np.float32(1.2) / np.float32(9)))
     radians = angle * np.float32(np.pi / 180)
     sine = np.float32(np.sin(radians))
     cosine = np.float32(np.cos(radians))
     offset = -np.float32(size - 1) / np.float32(2)
     start_x = keypoint[0] + offset * cosine + offset * sine
     start_y = keypoint[1] - offset * sine + offset * cosine
+    # Each row or column of the window falls into one cell of the patch, or into two.
+    ratio = size / n_out
+    cell = np.empty(size, np.int64)
+    share = np.empty(size, np.float32)
+    rest = np.empty(size, np.float32)
     for i in range(size):
+        cell[i] = min(int(i / ratio), n_out - 1)
+        inside = min((cell[i] + 1) * ratio, i + 1.0) - i
+        share[i] = inside / ratio
+        rest[i] = (1.0 - inside) / ratio if cell[i] + 1 < n_out else 0.0
+    index = np.empty(size, np.int32)
+    pixels = image.ravel()
+    total = np.zeros((2, size), np.float32)
+    patch[:] = 0
+    for i in range(size):
+        row_x = start_x + np.float32(i) * sine
+        row_y = start_y + np.float32(i) * cosine
         for j in range(size):
-            px = start_x + np.float32(i) * sine + np.float32(j) * cosine
-            py = start_y + np.float32(i) * cosine - np.float32(j) * sine
-            x = min(max(np.int32(np.rint(px)), 0), n_columns - 1)
-            y = min(max(np.int32(np.rint(py)), 0), n_rows - 1)
-            window[i, j] = np.float32(image[y, x])
-
-
-@njit(cache=True, nogil=True)
-def _shrink_by_area(window: np.ndarray, patch: np.ndarray) -> None:
-    """Resize a square window by averaging areas, rounded to grey levels."""
-    n_in, n_out = window.shape[0], patch.shape[0]
-    ratio = n_in / n_out
-    taps = int(np.ceil(ratio)) + 2
-    first = np.empty(n_out, np.int64)
-    weights = np.zeros((n_out, taps), np.float32)
+            x = np.int32(np.rint(row_x + np.float32(j) * cosine))
+            y = np.int32(np.rint(row_y - np.float32(j) * sine))
+            x = min(max(x, np.int32(0)), np.int32(n_columns - 1))
+            y = min(max(y, np.int32(0)), np.int32(n_rows - 1))
+            index[j] = y * np.int32(n_columns) + x
+        for j in range(size):
+            value = np.float32(pixels[index[j]])
+            total[0, j] += share[i] * value
+            total[1, j] += rest[i] * value
+        if i + 1 == size or cell[i + 1] != cell[i]:
+            for j in range(size):
+                patch[cell[i], cell[j]] += share[j] * total[0, j]
+                if rest[j] > 0:
+                    patch[cell[i], cell[j] + 1] += rest[j] * total[0, j]
+                total[0, j] = total[1, j]
+                total[1, j] = 0
     for i in range(n_out):
-        begin, end = i * ratio, (i + 1) * ratio
-        first[i] = int(begin)
-        for k in range(taps):
-            pixel = first[i] + k
-            overlap = min(end, pixel + 1.0) - max(begin, np.float64(pixel))
-            if overlap > 0 and pixel < n_in:
-                weights[i, k] = overlap / ratio
-    row = np.empty(n_in, np.float32)
-    for i in range(n_out):
-        row[:] = 0
-        for k in range(taps):
-            weight = weights[i, k]
-            if weight > 0:
-                for j in range(n_in):
-                    row[j] += weight * window[first[i] + k, j]
         for j in range(n_out):
-            total = np.float32(0)
-            for k in range(taps):
-                if weights[j, k] > 0:
-                    total += weights[j, k] * row[first[j] + k]
-            patch[i, j] = np.rint(total)
+            patch[i, j] = np.rint(patch[i, j])
 
 
 @njit(cache=True, nogil=True)
@@ -427,10 +443,7 @@ def _describe(
         angles[k] = _orient(integral, keypoints[k], samples)
         if angles[k] < 0:
             continue
-        size = int(np.float32(21) * (keypoints[k, 2] * np.float32(1.2) / np.float32(9)))
-        window = np.empty((size, size), np.float32)
-        _cut_window(image, keypoints[k], angles[k], window)
-        _shrink_by_area(window, patch)
+        _cut_patch(image, keypoints[k], angles[k], patch)
         _describe_patch(patch, weights, out[k])
 
 
