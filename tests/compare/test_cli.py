@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from compare import cli, methods
+
+HEAVY = ("torch", "numba", "cv2", "numpy", "rich", "idt", "deep", "compare.benchmark")
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch, fakes: Mapping[str, Callable[..., Any]]) -> None:
+    monkeypatch.setattr(methods, "find", lambda names: fakes)
+
+
+def run(clips: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *("compare", "run", "--data", str(clips / "data.csv"), "--out", str(out)),
+        *("--methods", "idt-fv,two-stream,conv-fusion", *more),
+    ]
+
+
+def test_a_run(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = run(clips, tmp_path / "run", "--fuse", "average,weighted:0.5/0.25/0.25", "--seed", "4")
+    assert cli.main(line) == 0
+    said = capsys.readouterr()
+    for name in ("idt-fv", "conv-fusion", "average", "weighted:0.5/0.25/0.25", "flow-hist"):
+        assert name in said.out
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in said.out
+    assert "12 videos train" in said.err
+    page = (tmp_path / "run/report.html").read_text()
+    assert "--seed 4" in page
+    assert str(clips / "data.csv") in page
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert written == {
+        *("report.html", "report.md", "results.csv", "results.json", "run.json", "scores")
+    }
+
+
+def test_quiet_says_the_table_alone(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(run(clips, tmp_path / "run", "--quiet", "--no-yardsticks")) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "average" in said.out  # the default for two methods or more
+    assert "flow-hist" not in said.out
+
+
+def test_no_fusion_and_folds(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = run(clips, tmp_path / "run", "--fuse", "none", "--folds", "half", "--quiet")
+    assert cli.main(line) == 0
+    assert "average" not in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "run/scores").iterdir()} == {"fold-0", "fold-1"}
+
+
+def test_class_folders(
+    tmp_path: Path, write_video: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("hug", "kick"):
+        for group in "ab":
+            write_video(tmp_path / "set" / name / f"{name}_{group}_1.avi")
+    line = f"compare run --data {tmp_path / 'set'} --methods idt-fv --out {tmp_path / 'run'}"
+    assert cli.main([*line.split(), "--folds", "2", "--group-pattern", "_([ab])_"]) == 0
+    assert "of 4 test videos" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--methods", "lstm"], "method must be one of conv-fusion, flow-hist, idt-fv, two-stream"),
+        (["--fuse", "mean"], "fusion rule must be one of average"),
+        (["--fuse", "weighted:1"], "one weight for each"),
+        (["--folds", "third"], "must have a column 'third'"),
+        (["--data", "nowhere.csv"], "'nowhere.csv', which does not exist"),
+        (["--out", "."], "holds other things"),
+    ],
+)
+def test_errors_are_one_line(
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "something").touch()
+    assert cli.main(run(clips, tmp_path / "run", *changes)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("trajfuse: error: ")
+    assert message in line
+
+
+@pytest.mark.parametrize("place", [0, 2, None])
+def test_debug_shows_where_an_error_comes_from(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: int | None
+) -> None:
+    line = run(clips, tmp_path / "run", "--fuse", "mean")
+    line.insert(len(line) if place is None else place, "--debug")
+    assert cli.main(line) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "ValueError" in said
+    assert said.splitlines()[-1].startswith("trajfuse: error: fusion rule must be")
+
+
+@pytest.mark.parametrize("line", [["compare", "run", "--nope"], ["nope"], ["compare", "nope"]])
+def test_wrong_usage_is_code_2(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line) == 2
+    assert "nope" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_one_line_and_code_130(
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(names: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(methods, "find", interrupt)
+    assert cli.main(run(clips, tmp_path / "run", "--quiet")) == 130
+    assert capsys.readouterr().err == "trajfuse: interrupted\n"
+
+
+def test_programming_errors_are_not_hidden(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(names: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(methods, "find", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(run(clips, tmp_path / "run"))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"trajfuse {version('trajfuse')}\n"
+
+
+def test_help_of_a_command_lists_its_options() -> None:
+    shown = CliRunner().invoke(cli.compare_app, ["run", "--help"])
+    assert shown.exit_code == 0
+    for option in ("--data", "--methods", "--fuse", "--folds", "--no-yardsticks", "--overwrite"):
+        assert option in shown.output
+
+
+@pytest.mark.parametrize("package", ["idt", "deep"])
+def test_the_rest_of_the_line_goes_to_the_package(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[list[str], str]] = []
+    module = ModuleType(f"{package}.cli")
+    module.app = lambda args, prog_name: called.append((args, prog_name))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, f"{package}.cli", module)
+    assert cli.main([package, "extract", "v.avi", "-o", "x.h5", "--help"]) == 0
+    assert called == [(["extract", "v.avi", "-o", "x.h5", "--help"], f"trajfuse {package}")]
+
+
+def python(code: str, project: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def test_help_imports_nothing_heavy(project: Path) -> None:
+    code = (
+        "import sys; from compare.cli import main; code = main(['--help']); "
+        f"print([m for m in {HEAVY} if m in sys.modules]); sys.exit(code)"
+    )
+    done = python(code, project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    for name in ("idt", "deep", "compare"):
+        assert f"\n  {name} " in done.stdout
+
+
+def test_exit_code_of_the_process(project: Path, tmp_path: Path) -> None:
+    line = ["run", "--data", str(tmp_path / "x.csv"), "--methods", "idt-fv", "--out", "y"]
+    code = (
+        "import runpy, sys; "
+        f"sys.argv = ['compare', *{line}]; runpy.run_module('compare', run_name='__main__')"
+    )
+    done = python(code, project)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("trajfuse: error: data must be a CSV file or a folder")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from compare import benchmark, fusion, metrics, report
+from compare.datasets import Dataset, Split, Unreadable, Video
+from compare.scores import ScoreTable
+
+HOSTILE = '<script>alert("x")</script>'
+VOID = {"meta", "link", "col", "wbr", "br", "line", "path"}
+
+
+def make_run(
+    classes: tuple[str, ...] = ("hug", "kick", "wave"),
+    *,
+    n_each: int = 6,
+    n_splits: int = 1,
+    name: str = "set",
+    fuse: str = "average,weighted:2/1",
+) -> benchmark.Run:
+    """Make a run of two methods and a yardstick with drawn scores, without any video."""
+    rng = np.random.default_rng(7)
+    videos = [
+        Video(Path(f"{label}{k}"), f"{label}/{k}.avi", label, f"g{k}")
+        for label in classes
+        for k in range(n_each)
+    ]
+    splits = []
+    for fold in range(n_splits):
+        tests = [v for v in videos if int(v.group[1:]) % max(2, n_splits) == fold]  # type: ignore[index]
+        trains = tuple(v.id for v in videos if v not in tests)
+        splits.append(Split(f"fold {fold + 1}", trains, tuple(v.id for v in tests)))
+    dataset = Dataset(name, Path(), tuple(videos), classes, tuple(splits), "drawn")
+    tables: dict[str, list[ScoreTable]] = {}
+    for method, skill in (("idt-fv", 1.5), ("conv-fusion", 1.2), ("flow-hist", 0.5)):
+        for split in splits:
+            own = np.array([[dataset.truth[id] == c for c in classes] for id in split.test])
+            values = rng.normal(size=own.shape) + skill * own
+            made = ScoreTable(split.test, classes, values, "decision", method, split.name)
+            tables.setdefault(method, []).append(made)
+
+    def result(label: str, role: Any, of: list[ScoreTable], **more: Any) -> benchmark.Result:
+        measured = metrics.evaluate(of, dataset.truth, groups=dataset.groups)
+        return benchmark.Result(label, role, tuple(of), measured, **more)
+
+    results = [result(m, "method", tables[m], fit_seconds=75) for m in ("idt-fv", "conv-fusion")]
+    for rule in fusion.parse_rules(fuse, ["idt-fv", "conv-fusion"]):
+        pairs = zip(tables["idt-fv"], tables["conv-fusion"], strict=True)
+        fused = [fusion.fuse(pair, rule) for pair in pairs]
+        results.append(result(rule.name, "fusion", fused, rule=rule))
+    results.append(result("flow-hist", "yardstick", tables["flow-hist"]))
+    return benchmark.Run(
+        dataset=dataset,
+        results=tuple(results),
+        excluded=(Unreadable("bad.avi", "the file is empty (0 bytes)"),),
+        unable={"frame-features": "needs ImageNet weights"},
+        seed=0,
+        command="trajfuse compare run --data set.csv",
+        started="2026-01-02T03:04:05+00:00",
+        seconds=80.0,
+        peak_memory={"this process": 2**30, "largest worker": 0},
+        versions={"trajfuse": "0.1", "numpy": np.__version__},
+    )
+
+
+class Page(HTMLParser):
+    """Tags that balance, tables as lists of rows of texts, and everything that could load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.count: Counter[str] = Counter()
+        self.tables: list[list[list[str]]] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] += 1
+        given = dict(attrs)
+        self.links += [str(v) for k, v in attrs if k in ("src", "href", "action", "data")]
+        self.ids += [str(given["id"])] if "id" in given else []
+        assert not [k for k in given if k.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+        elif re.fullmatch("h[1-6]", tag):
+            self.headings.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"th", "td"} & set(self.open):
+            self.tables[-1][-1][-1] += data.strip()
+
+    def table(self, corner: str) -> list[list[str]]:
+        return next(table for table in self.tables if table[0][0] == corner)
+
+
+def test_the_page_is_one_balanced_file_that_loads_nothing() -> None:
+    text = report.as_html(make_run())
+    page = Page(text)
+    assert page.count["h1"] == 1
+    assert page.count["script"] == 1
+    levels = [int(heading[1]) for heading in page.headings]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith(("#", "data:,")) for link in page.links)
+    assert {link[1:] for link in page.links if link[0] == "#"} <= set(page.ids)
+    assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp", text)
+    assert len(text) < 2_000_000
+
+
+def test_the_page_shows_the_numbers() -> None:
+    run = make_run()
+    page = Page(report.as_html(run))
+    rows = {row[0]: row for row in page.table("Method")}
+    for result in run.results:
+        measured = result.evaluation
+        row = rows[result.label]
+        assert row[1] == f"{100 * measured.accuracy:.1f}"
+        assert f"{measured.n_right}/{measured.n_tested}" in row
+        low, high = 100 * measured.by_video.low, 100 * measured.by_video.high
+        assert row[3] == f"{low:.0f}–{high:.0f}"
+    assert rows["idt-fv"][-2] == "1 min 15 s"
+    recalls = {row[0]: row for row in page.table("Class") if row[0] != "Class"}
+    assert set(recalls) == {"hug", "kick", "wave"}
+    matrices = [table for table in page.tables if table[0][0] == ""]
+    assert len(matrices) == len(run.results)
+    for table, result in zip(matrices, run.results, strict=True):
+        shown = [[int(cell) for cell in row[1:]] for row in table[1:]]
+        assert shown == result.evaluation.confusion.tolist()
+    assert ["bad.avi", "the file is empty (0 bytes)"] in page.table("Video")
+
+
+def test_the_page_names_what_fusion_fixed_and_broke() -> None:
+    run = make_run()
+    best = max(run.of("method"), key=lambda r: r.evaluation.n_right)
+    found = metrics.change(best.evaluation, run.of("fusion")[0].evaluation)
+    rows = Page(report.as_html(run)).table("Became")[1:]
+    expected = [("right", a.id) for a, _ in found.fixed] + [
+        ("wrong", a.id) for a, _ in found.broken
+    ]
+    assert expected
+    assert [(row[0], row[1]) for row in rows] == expected
+
+
+@pytest.mark.parametrize("n_splits", [1, 3])
+def test_hostile_names_are_shown_and_not_run(n_splits: int) -> None:
+    classes = (HOSTILE, "kick & 'hug'", "{{ 7*7 }}")
+    run = make_run(classes, name=f"{HOSTILE}|*x*", n_splits=n_splits)
+    text = report.as_html(run)
+    page = Page(text)
+    assert page.count["script"] == 1
+    assert "<script>alert" not in text
+    shown = {row[0] for table in page.tables for row in table}
+    assert set(classes) <= shown
+    markdown = report.as_markdown(run)
+    assert "<script>" not in markdown.replace("\\<", "")
+
+
+def test_many_classes_become_heat_maps() -> None:
+    classes = tuple(f"class {k:03d}" for k in range(101))
+    run = make_run(classes, n_each=4)
+    text = report.as_html(run)
+    page = Page(text)
+    assert page.count["svg"] == len(run.results)
+    assert not [table for table in page.tables if table[0][0] == ""]
+    assert len(text) < 2_000_000
+    first = re.search("<svg.*?</svg>", text, re.S)
+    assert first is not None
+    cells = {(int(r), int(c)) for c, r in re.findall(r"M(\d+) (\d+)h1v1h-1z", first[0])}
+    assert cells == {tuple(cell) for cell in np.argwhere(run.results[0].evaluation.confusion)}
+
+
+def test_splits_have_a_table_of_their_own() -> None:
+    run = make_run(n_splits=3)
+    rows = Page(report.as_html(run)).table("Split")
+    assert [row[0] for row in rows] == ["Split", "fold 1", "fold 2", "fold 3", "Mean of splits"]
+    by_split = run.results[0].evaluation.accuracy_by_split
+    assert rows[1][3] == f"{100 * by_split['fold 1']:.1f}"
+
+
+def test_one_method_alone() -> None:
+    run = make_run(fuse="")
+    page = Page(report.as_html(run))
+    assert "fusion" not in page.ids
+    assert report.headline(run).startswith("idt-fv is right on")
+
+
+def test_csv_has_a_row_for_each_result() -> None:
+    run = make_run()
+    rows = list(csv.DictReader(io.StringIO(report.as_csv(run))))
+    assert [row["label"] for row in rows] == [r.label for r in run.results]
+    assert float(rows[0]["accuracy"]) == pytest.approx(run.results[0].evaluation.accuracy, abs=1e-6)
+    assert rows[2]["role"] == "fusion"
+
+
+def test_markdown_rows_keep_their_columns() -> None:
+    run = make_run(("a|b", "c", "d"))
+    lines = [line for line in report.as_markdown(run).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(run.results)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10}
+
+
+def test_terminal_table_fits_80_columns() -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(report.terminal_table(make_run()))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "1 min 15 s" in text
+
+
+def test_the_headline_says_more_fewer_or_as_many() -> None:
+    run = make_run()
+    gained = run.of("fusion")[0].evaluation.n_right - max(
+        r.evaluation.n_right for r in run.of("method")
+    )
+    word = "more" if gained > 0 else "fewer" if gained < 0 else "as many"
+    assert word in report.headline(run)
+    assert "left out, cannot be read: bad.avi: the file is empty (0 bytes)" in report.notes(run)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.1234, "0.12 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (245, "4 min 05 s"),
+        (3720, "1 h 02 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert report.duration(seconds) == text
+
+
+def test_written_files(tmp_path: Path) -> None:
+    page = report.write(make_run(), tmp_path / "run")
+    assert page == tmp_path / "run/report.html"
+    names = {path.name for path in page.parent.iterdir()}
+    assert names == {"report.html", "report.md", "results.csv"}
+
+
+def test_a_browser_opens_the_page_without_complaint(
+    tmp_path: Path, requires: Callable[[str], Any]
+) -> None:
+    chromium = requires("chromium")
+    page = report.write(make_run((HOSTILE, "kick", "wave"), n_splits=3), tmp_path / "run")
+    # Sort by accuracy as a reader would, so that the script has run before the page is dumped
+    clicked = page.read_text().replace(
+        "</body>",
+        "<script>document.querySelectorAll('#results th button')[1].click();</script></body>",
+    )
+    page.write_text(clicked)
+    options = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --dump-dom "
+        "--disable-background-networking --disable-component-update --disable-sync "
+        "--enable-logging=stderr --v=0"
+    ).split()
+    done = subprocess.run(
+        [chromium, *options, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "CONSOLE" not in done.stderr
+    shown = Page(re.sub(r"<(line|path)([^>]*)></\1>", r"<\1\2/>", done.stdout))
+    rows = [row for row in shown.table("Method") if len(row) > 1]
+    assert 'aria-sort="descending"' in done.stdout
+    accuracies = [float(row[1]) for row in rows[1:3]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert shown.count["table"] == Page(page.read_text()).count["table"]
