@@ -46,10 +46,10 @@ RECIPE: dict[str, Any] = {
     "n_clips": 5,
 }
 FINE_TUNE: dict[str, Any] = {
-    "epochs": 20,
-    "learning_rate": 3e-3,
-    "backbone_rate": 0.3,
-    "frozen": (10, 0),
+    "epochs": 36,
+    "batch_size": 6,
+    "learning_rate": 1e-3,
+    "frozen": (17, 0),
 }
 LAST = {"small": "relu5", "efficientnet-lite0": "block16"}  # where each backbone is cut
 FUSIONS = ("conv3d", "sum", "max", "concat", "conv")

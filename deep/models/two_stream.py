@@ -39,10 +39,9 @@ RECIPE: dict[str, Any] = {
     "n_clips": 10,
 }
 FINE_TUNE: dict[str, Any] = {
-    "epochs": 40,
-    "learning_rate": 3e-3,
-    "backbone_rate": 0.3,
-    "frozen": (10, 0),
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "frozen": (18, 0),
 }
 
 
