@@ -186,7 +186,8 @@ def demo_command(
 
     A self-test and a first look: evidence comes from real clips.
     """
-    from compare import datasets, demo, run_folder
+    from compare import datasets, demo
+    from compare.benchmark import run_folder
 
     run_folder.check_folder(out, overwrite)
     rendered = demo.write(out.with_name(f"{out.name}-videos"), seed=seed, verbose=not quiet)

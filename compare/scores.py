@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections import Counter
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+
+from idt.jobs import whole_file
 
 Kind = Literal["decision", "logit", "probability"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -186,14 +187,10 @@ def join(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there, so that it is never seen half written."""
+    """Write a file whole or not at all, making its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as part:
         part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _checked_scores(table: ScoreTable) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compare import benchmark, datasets, fusion, metrics
+from compare.benchmark import loop
 from compare.datasets import Dataset
 from compare.scores import ScoreTable
 
@@ -183,7 +184,7 @@ def test_wrong_requests_are_refused_before_any_work(
     changes: dict[str, Any],
     message: str,
 ) -> None:
-    monkeypatch.setattr(benchmark, "check_videos", lambda *a, **k: pytest.fail("work began"))
+    monkeypatch.setattr(loop, "check_videos", lambda *a, **k: pytest.fail("work began"))
     with pytest.raises(ValueError, match=message):
         run(**changes)
     assert not (tmp_path / "run").exists()

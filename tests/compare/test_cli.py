@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from compare import cli, methods
+from compare import cli
+from compare.benchmark import methods
 
 HEAVY = ("torch", "numba", "cv2", "numpy", "rich", "idt", "deep", "compare.benchmark")
 

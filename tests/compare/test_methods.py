@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from compare import methods
-from compare.methods import Method
+from compare.benchmark import methods
+from compare.benchmark.methods import Method
 
 
 def test_methods_are_read_with_options() -> None:

@@ -21,10 +21,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from compare import fusion, methods, metrics, run_folder
+from compare import fusion, metrics
+from compare.benchmark import methods, run_folder
+from compare.benchmark.methods import Factory, Method
 from compare.datasets import Dataset, Split, Unreadable, check_videos
 from compare.fusion import FusionRule
-from compare.methods import Factory, Method
 from compare.metrics import Evaluation
 from compare.scores import ScoreTable, write_whole
 
@@ -98,7 +99,7 @@ def run(
     dataset
         Videos, classes and splits. Videos that cannot be decoded are left out for all alike.
     specification
-        Methods as `compare.methods.parse_methods` reads them.
+        Methods as `compare.benchmark.methods.parse_methods` reads them.
     out
         Folder of the run: new, empty, or of a run of the same data, splits, seed and version,
         whose finished scores are then taken.
