@@ -12,6 +12,7 @@ import platform
 import resource
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,6 +78,17 @@ class Run:
         return tuple(result for result in self.results if result.role == role)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked for, resolved."""
+
+    methods: list[Method]
+    yardsticks: list[Method]
+    unable: dict[str, str]
+    rules: list[FusionRule]
+    factories: Mapping[str, Factory]
+
+
 def run(
     dataset: Dataset,
     specification: str,
@@ -128,18 +140,7 @@ def run(
     ValueError
         Anything that is wrong with the request, before any work; or a recogniser's own error.
     """
-    asked = methods.parse_methods(specification)
-    rules = fusion.parse_rules(fuse, [method.label for method in asked])
-    names = {method.name for method in asked} | (
-        set(methods.YARDSTICKS) if with_yardsticks else set()
-    )
-    factories = methods.find(names) if recognisers is None else recognisers
-    methods.check(asked, factories)
-    extra, unable = methods.yardsticks(asked, factories) if with_yardsticks else ([], {})
-    run_folder.check_names(
-        [method.label for method in [*asked, *extra]] + [rule.name for rule in rules]
-    )
-    run_folder.check_names([split.name for split in dataset.splits])
+    plan = _plan(dataset, specification, fuse, with_yardsticks, recognisers)
     if workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
     folder = Path(out)
@@ -153,41 +154,21 @@ def run(
     dataset = dataset.without({bad.id for bad in excluded})
     identity = run_folder.identity_of(dataset, seed=seed, version=versions()["trajfuse"])
     run_folder.open_folder(folder, identity, overwrite)
-
     common = {
         "seed": seed,
         "workers": workers,
         "verbose": verbose,
         "cache": folder / "cache" if cache is None else Path(cache),
     }
-    tables: dict[str, list[ScoreTable]] = {method.label: [] for method in [*asked, *extra]}
-    resumed = set[str]()
-    for split in dataset.splits:
-        for method in [*asked, *extra]:
-            path = run_folder.score_path(folder, split.name, method.label)
-            if path.is_file():
-                table = _taken(path, method, split, dataset)
-                resumed.add(method.label)
-                console.print(f"{split.name}, {method.label}: taken from {path}", markup=False)
-            else:
-                console.print(
-                    f"{split.name}, {method.label}: {len(split.train)} videos train, "
-                    f"{len(split.test)} test",
-                    markup=False,
-                )
-                table = _scored(method, factories[method.name], split, dataset, common)
-                _keep(table, path)
-            tables[method.label].append(table)
-
-    results = [_measured(method, "method", tables, dataset, seed, resumed) for method in asked]
-    for rule in rules:
-        results.append(_fused(rule, tables, dataset, seed, folder))
-    results += [_measured(method, "yardstick", tables, dataset, seed, resumed) for method in extra]
+    tables, resumed = _score_all(plan, dataset, folder, common, console)
+    results = [_measured(m, "method", tables, dataset, seed, resumed) for m in plan.methods]
+    results += [_fused(rule, tables, dataset, seed, folder) for rule in plan.rules]
+    results += [_measured(m, "yardstick", tables, dataset, seed, resumed) for m in plan.yardsticks]
     finished = Run(
         dataset=dataset,
         results=tuple(results),
         excluded=excluded,
-        unable=unable,
+        unable=plan.unable,
         seed=seed,
         command=command,
         started=started.isoformat(timespec="seconds"),
@@ -259,6 +240,53 @@ def _result_summary(result: Result) -> dict[str, Any]:
         "settings": dict(result.settings),
         "resumed": result.resumed,
     }
+
+
+def _plan(
+    dataset: Dataset,
+    specification: str,
+    fuse: str,
+    with_yardsticks: bool,
+    recognisers: Mapping[str, Factory] | None,
+) -> _Plan:
+    """Work out what is to be run, and refuse what cannot be, before anything is."""
+    asked = methods.parse_methods(specification)
+    rules = fusion.parse_rules(fuse, [method.label for method in asked])
+    names = {method.name for method in asked} | set(methods.YARDSTICKS if with_yardsticks else ())
+    factories = methods.find(names) if recognisers is None else recognisers
+    methods.check(asked, factories)
+    able, unable = methods.yardsticks(asked, factories) if with_yardsticks else ([], {})
+    labels = [method.label for method in [*asked, *able]]
+    run_folder.check_names([*labels, *(rule.name for rule in rules)])
+    run_folder.check_names([split.name for split in dataset.splits])
+    return _Plan(asked, able, unable, rules, factories)
+
+
+def _score_all(
+    plan: _Plan,
+    dataset: Dataset,
+    folder: Path,
+    common: Mapping[str, Any],
+    console: Console,
+) -> tuple[dict[str, list[ScoreTable]], set[str]]:
+    """Return each method's tables, one per split, and the methods of which some were kept."""
+    tables: dict[str, list[ScoreTable]] = defaultdict(list)
+    resumed = set[str]()
+    for split in dataset.splits:
+        for method in [*plan.methods, *plan.yardsticks]:
+            path = run_folder.score_path(folder, split.name, method.label)
+            about = f"{split.name}, {method.label}: "
+            if path.is_file():
+                console.print(f"{about}taken from {path}", markup=False)
+                table = _taken(path, method, split, dataset)
+                resumed.add(method.label)
+            else:
+                about += f"{len(split.train)} videos train, {len(split.test)} test"
+                console.print(about, markup=False)
+                table = _scored(method, plan.factories[method.name], split, dataset, common)
+                _keep(table, path)
+            tables[method.label].append(table)
+    return tables, resumed
 
 
 def _scored(
