@@ -1,0 +1,13 @@
+"""Codebooks: rows drawn over many videos, reduced by PCA, described by a diagonal Gaussian mixture.
+
+One row is one descriptor of one trajectory; arrays of rows are ``(n, dimension)``. Sampling, PCA
+and mixture stand in the order in which rows pass them; `Codebook` holds one PCA and one mixture
+for each descriptor.
+"""
+
+from idt.codebook.book import Codebook
+from idt.codebook.mixture import DiagonalGMM
+from idt.codebook.pca import PCA
+from idt.codebook.rows import RowSampler, check_rows
+
+__all__ = ["PCA", "Codebook", "DiagonalGMM", "RowSampler", "check_rows"]
