@@ -24,6 +24,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from compare.datasets.dataset import named
 from compare.scores import ScoreTable
 
 CONFIDENCE = 0.95
@@ -285,13 +286,13 @@ def _check_labels(table: ScoreTable, truth: Mapping[str, str], index_of: Mapping
         differing = sorted(set(table.classes) ^ set(index_of))
         raise ValueError(
             f"tables of all splits must have the same classes, got differing ones in "
-            f"{table.split!r}: {', '.join(map(repr, differing[:5]))}"
+            f"{table.split!r}: {named(differing)}"
         )
     unlabelled = [id for id in table.ids if truth.get(id) not in index_of]
     if unlabelled:
         raise ValueError(
             f"every video must have a class among the table's, got none for {len(unlabelled)}: "
-            f"{', '.join(map(repr, unlabelled[:5]))}"
+            f"{named(unlabelled)}"
         )
 
 

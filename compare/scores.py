@@ -24,13 +24,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from compare.datasets.dataset import named
 from idt.jobs import whole_file
 
 Kind = Literal["decision", "logit", "probability"]
 KINDS: tuple[str, ...] = get_args(Kind)
 FORMAT = 1
 CSV_MARK = "# trajfuse-scores "
-N_NAMED = 3  # how many ids or classes an error lists before it only counts
 
 
 class ScoreJoinError(ValueError):
@@ -200,7 +200,7 @@ def _checked_scores(table: ScoreTable) -> np.ndarray:
     for name, values in (("ids", table.ids), ("classes", table.classes)):
         repeated = [value for value, n in Counter(values).items() if n > 1]
         if repeated:
-            raise ValueError(f"{name} must be unique, got more than once: {_named(repeated)}")
+            raise ValueError(f"{name} must be unique, got more than once: {named(repeated)}")
         if "" in values:
             raise ValueError(f"{name} must not be empty texts, got one at {values.index('')}")
     given = np.asarray(table.scores)
@@ -218,7 +218,7 @@ def _checked_scores(table: ScoreTable) -> np.ndarray:
     bad = ~np.isfinite(scores).all(axis=1)
     if bad.any():
         rows = [table.ids[row] for row in np.flatnonzero(bad).tolist()]
-        raise ValueError(f"scores must be finite, got NaN or infinity for {_named(rows)}")
+        raise ValueError(f"scores must be finite, got NaN or infinity for {named(rows)}")
     if table.kind == "probability":
         _check_probabilities(table.ids, scores)
     scores.flags.writeable = False
@@ -232,7 +232,7 @@ def _check_probabilities(ids: Sequence[str], scores: np.ndarray) -> None:
         rows = [ids[row] for row in np.flatnonzero(bad).tolist()]
         raise ValueError(
             "probabilities must be 0 or more and sum to 1 in every row, got others for "
-            f"{_named(rows)}; call the scores 'decision' or 'logit' if that is what they are"
+            f"{named(rows)}; call the scores 'decision' or 'logit' if that is what they are"
         )
 
 
@@ -244,7 +244,7 @@ def _require_same(
     missing = set(right) - set(left)
     only_right = [name for name in right if name in missing]
     sides = [
-        f"{len(names)} only in {side!r} ({_named(names)})"
+        f"{len(names)} only in {side!r} ({named(names)})"
         for side, names in ((left_name, only_left), (right_name, only_right))
         if names
     ]
@@ -350,11 +350,6 @@ def _parsed_about(text: str, path: Path) -> dict[str, Any]:
             "it was written by another version"
         )
     return about
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-    return ", ".join(repr(name) for name in names[:N_NAMED]) + more
 
 
 def _either(names: Sequence[str]) -> str:

@@ -71,11 +71,11 @@ def test_aligning_moves_rows_and_columns_by_name() -> None:
 
 
 def test_join_names_videos_that_differ() -> None:
-    ids = [f"v{k}" for k in range(6)]
-    left = table(ids=ids, scores=np.zeros((6, 3)))
+    ids = [f"v{k}" for k in range(8)]
+    left = table(ids=ids, scores=np.zeros((8, 3)))
     right = table(ids=["v0", "V1"], scores=np.zeros((2, 3)), method="net")
     message = (
-        r"same videos, got 5 only in 'idt-fv' \('v1', 'v2', 'v3' and 2 more\) and "
+        r"same videos, got 7 only in 'idt-fv' \('v1', 'v2', 'v3', 'v4', 'v5' and 2 more\) and "
         r"1 only in 'net' \('V1'\)"
     )
     with pytest.raises(ScoreJoinError, match=message):

@@ -1,33 +1,17 @@
-"""A run as people read it: terminal table, Markdown, CSV, and one self-contained HTML page.
-
-The page needs no network and no file beside it. What each table and picture shows is computed here
-(`page_content`), plain values only; how it looks is the template's affair (``report.html.j2``).
-"""
+"""What a report says: everything that the page shows, as plain texts and numbers."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from compare import metrics
 from compare.benchmark import Result, Role, Run
 from compare.metrics import Interval
-from compare.scores import write_whole
 
-TEMPLATE = "report.html.j2"
 MAX_CELLS_SHOWN = 16  # classes up to which a confusion matrix is a table with numbers
 HEAT_LEVELS = 8
 N_CONFUSIONS = 12  # most frequent confusions listed beside a heat map
@@ -36,147 +20,6 @@ ROLES: tuple[tuple[Role, str], ...] = (
     ("fusion", "Fused"),
     ("yardstick", "Yardsticks"),
 )
-
-
-def write(run: Run, folder: str | Path) -> Path:
-    """Write ``report.html``, ``report.md`` and ``results.csv``; return the page's path."""
-    folder = Path(folder)
-    write_whole(folder / "results.csv", as_csv(run).encode())
-    write_whole(folder / "report.md", as_markdown(run).encode())
-    write_whole(folder / "report.html", as_html(run).encode())
-    return folder / "report.html"
-
-
-def terminal_table(run: Run) -> Table:
-    """Return the results as a table for the terminal, sections apart."""
-    intervals = ("video",) if run.dataset.groups is None else ("video", "group")
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        title=f"{run.dataset.name}: accuracy in %, 95 % intervals by {' and '.join(intervals)}",
-        title_style="",
-        caption="class: mean over classes; time: fit and score",
-    )
-    table.add_column("", no_wrap=True)
-    for heading in ("%", *intervals, "class", "right", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for role, _ in ROLES:
-        for result in run.of(role):
-            measured = result.evaluation
-            row = [result.label, _percent(measured.accuracy), _range(measured.by_video)]
-            row += [_range(measured.by_group)] if len(intervals) > 1 else []
-            row += [
-                _percent(measured.mean_class_accuracy),
-                f"{measured.n_right}/{measured.n_tested}",
-                "" if role == "fusion" else duration(result.fit_seconds + result.score_seconds),
-            ]
-            style = {"fusion": "bold", "yardstick": "dim"}.get(role, "")
-            table.add_row(*(Text(cell) for cell in row), style=style)
-        table.add_section()
-    return table
-
-
-def notes(run: Run) -> list[str]:
-    """Return the lines that belong under the table: what fusion changed and what was left out."""
-    lines = [headline(run)]
-    lines += [f"left out, cannot be read: {bad.id}: {bad.reason}" for bad in run.excluded]
-    lines += [f"not run: {name}: {reason}" for name, reason in run.unable.items()]
-    return lines
-
-
-def headline(run: Run) -> str:
-    """Say in a sentence or two what the first fusion rule, or the best method, got.
-
-    The rule is the first as given, not the best on the test; the method that it is held against
-    is the best on the test, which favours the method.
-    """
-    best = _best(run.of("method"))
-    fused = run.of("fusion")
-    right = best.evaluation.n_right
-    tested = best.evaluation.n_tested
-    if not fused:
-        return f"{best.label} is right on {right} of {tested} test videos ({_share(best)})."
-    gained = fused[0].evaluation.n_right - right
-    verdict = f"{abs(gained)} {'more' if gained > 0 else 'fewer'}" if gained else "as many"
-    return (
-        f"{fused[0].label} is right on {fused[0].evaluation.n_right} of {tested} test videos "
-        f"({_share(fused[0])}); the best single method, {best.label}, on {right} "
-        f"({_share(best)}): {verdict}."
-    )
-
-
-def as_csv(run: Run) -> str:
-    """Return the results as CSV text, one row per method, accuracies as fractions."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(
-        "label,role,accuracy,low_by_video,high_by_video,low_by_group,high_by_group,"
-        "mean_class_accuracy,n_right,n_tested,fit_seconds,score_seconds,seed".split(",")
-    )
-    for result in run.results:
-        measured = result.evaluation
-        group = measured.by_group
-        writer.writerow(
-            [
-                result.label,
-                result.role,
-                f"{measured.accuracy:.6f}",
-                f"{measured.by_video.low:.6f}",
-                f"{measured.by_video.high:.6f}",
-                "" if group is None else f"{group.low:.6f}",
-                "" if group is None else f"{group.high:.6f}",
-                f"{measured.mean_class_accuracy:.6f}",
-                measured.n_right,
-                measured.n_tested,
-                f"{result.fit_seconds:.3f}",
-                f"{result.score_seconds:.3f}",
-                run.seed,
-            ]
-        )
-    return buffer.getvalue()
-
-
-def as_markdown(run: Run) -> str:
-    """Return the results as Markdown text."""
-    content = page_content(run)
-    lines = [f"# {_plain(run.dataset.name)}", "", _plain(content["headline"]), ""]
-    lines += [
-        "| | kind | accuracy % | by video | by group | mean class % | right | fit | score |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for section in content["sections"]:
-        for row in section["rows"]:
-            cells = [row["label"], row["role"], row["accuracy"], row["by_video"], row["by_group"]]
-            cells += [row["mean_class"], row["right"], row["fit"], row["score"]]
-            lines.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
-    lines += ["", f"Protocol: {_plain(content['protocol'])}. {_plain(content['intervals'])}"]
-    for gain in content["gains"]:
-        lines += ["", f"## {_plain(gain['label'])} against {_plain(gain['against'])}", ""]
-        for title, videos in (("Fixed", gain["fixed"]), ("Broken", gain["broken"])):
-            lines.append(f"{title}: {len(videos)}")
-            lines += [
-                f"- {_plain(v['id'])}: {_plain(v['truth'])}, was called {_plain(v['before'])}, "
-                f"now {_plain(v['after'])}"
-                for v in videos
-            ]
-            lines.append("")
-    if content["excluded"]:
-        lines += ["## Left out, cannot be read", ""]
-        lines += [f"- {_plain(bad['id'])}: {_plain(bad['reason'])}" for bad in content["excluded"]]
-    if run.command:
-        lines += ["", "Made by", "", f"    {run.command}"]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def as_html(run: Run) -> str:
-    """Return the page: one HTML text with its styles, script and pictures inside."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["breakable"] = _breakable
-    environment.globals["SHORT"] = 14  # characters of a heading that need no line break
-    source = resources.files("compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(page_content(run))
 
 
 def page_content(run: Run) -> dict[str, Any]:
@@ -235,6 +78,27 @@ def page_content(run: Run) -> dict[str, Any]:
     }
 
 
+def headline(run: Run) -> str:
+    """Say in a sentence or two what the first fusion rule, or the best method, got.
+
+    The rule is the first as given, not the best on the test; the method that it is held against
+    is the best on the test, which favours the method.
+    """
+    best = _best(run.of("method"))
+    fused = run.of("fusion")
+    right = best.evaluation.n_right
+    tested = best.evaluation.n_tested
+    if not fused:
+        return f"{best.label} is right on {right} of {tested} test videos ({_share(best)})."
+    gained = fused[0].evaluation.n_right - right
+    verdict = f"{abs(gained)} {'more' if gained > 0 else 'fewer'}" if gained else "as many"
+    return (
+        f"{fused[0].label} is right on {fused[0].evaluation.n_right} of {tested} test videos "
+        f"({_share(fused[0])}); the best single method, {best.label}, on {right} "
+        f"({_share(best)}): {verdict}."
+    )
+
+
 def duration(seconds: float) -> str:
     """Write a time as people say it: ``0.42 s``, ``12.3 s``, ``4 min 05 s``, ``1 h 02 min``."""
     if seconds < 1:
@@ -247,16 +111,26 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def percent(share: float) -> str:
+    """Write a share in percent with one digit."""
+    return f"{100 * share:.1f}"
+
+
+def range_text(interval: Interval | None) -> str:
+    """Write an interval in whole percent."""
+    return "–" if interval is None else f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
+
+
 def _figures(run: Run) -> list[dict[str, str]]:
     """Return the few numbers at the head of the page."""
     best, fused = _best(run.of("method")), run.of("fusion")
     shown = [
         {
-            "value": _percent(result.evaluation.accuracy),
+            "value": percent(result.evaluation.accuracy),
             "unit": "%",
             "label": result.label,
             "role": result.role,
-            "note": f"{_range(result.evaluation.by_video)} at 95 %",
+            "note": f"{range_text(result.evaluation.by_video)} at 95 %",
         }
         for result in [*fused[:1], best]
     ]
@@ -290,21 +164,21 @@ def _row(result: Result) -> dict[str, Any]:
     return {
         "label": result.label,
         "role": result.role,
-        "accuracy": _percent(measured.accuracy),
+        "accuracy": percent(measured.accuracy),
         "value": 100 * measured.accuracy,
         "low": 100 * measured.by_video.low,
         "high": 100 * measured.by_video.high,
-        "by_video": _range(measured.by_video),
-        "by_group": _range(measured.by_group),
-        "mean_class": _percent(measured.mean_class_accuracy),
+        "by_video": range_text(measured.by_video),
+        "by_group": range_text(measured.by_group),
+        "mean_class": percent(measured.mean_class_accuracy),
         "right": f"{measured.n_right}/{measured.n_tested}",
         "n_right": measured.n_right,
         "fit": fit,
         "score": score,
         "fit_seconds": result.fit_seconds,
         "score_seconds": result.score_seconds,
-        "by_split": [_percent(value) for value in measured.accuracy_by_split.values()],
-        "split_mean": _percent(float(np.mean(list(measured.accuracy_by_split.values())))),
+        "by_split": [percent(value) for value in measured.accuracy_by_split.values()],
+        "split_mean": percent(float(np.mean(list(measured.accuracy_by_split.values())))),
     }
 
 
@@ -356,7 +230,7 @@ def _confusion(result: Result) -> dict[str, Any]:
     content: dict[str, Any] = {
         "label": result.label,
         "role": result.role,
-        "accuracy": _percent(result.evaluation.accuracy),
+        "accuracy": percent(result.evaluation.accuracy),
         "n": n,
         "worst": [
             {"truth": names[i // n], "said": names[i % n], "count": int(wrong.flat[i])}
@@ -413,29 +287,9 @@ def _times(result: Result) -> tuple[str, str]:
 
 
 def _share(result: Result) -> str:
-    return f"{_percent(result.evaluation.accuracy)} %"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def _range(interval: Interval | None) -> str:
-    return "–" if interval is None else f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
-
-
-def _breakable(text: str) -> Markup:
-    """Escape a text for the page and let lines break after its punctuation."""
-    return Markup("<wbr>").join(re.split(r"(?<=[/:+_.])(?=\w)(?<![0-9][.])", text))
+    return f"{percent(result.evaluation.accuracy)} %"
 
 
 def _number(share: float) -> float | None:
     """Return a share in percent for the template; None for what was never tested."""
     return None if np.isnan(share) else round(100 * float(share), 3)
-
-
-def _plain(text: str) -> str:
-    """Write a name so that Markdown shows it as it is and a table row stays one."""
-    for mark in "\\`*_|<>[]#":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
