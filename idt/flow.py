@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from idt.pyramid import SCALE_STEP, Scale, scales
+from idt.pyramid import SCALE_STEP, Scale, bilinear_positions, scales
 
 POLYNOMIAL_RADIUS = 7  # pixels
 POLYNOMIAL_SIGMA = 1.5  # pixels
@@ -29,7 +29,7 @@ WINDOW_RADIUS = 5  # pixels; the reference's averaging window of 10 has 11 taps
 WINDOW_SIGMA = 1.5  # pixels; 0.3 of the radius, as OpenCV has it
 ITERATIONS = 2
 MEDIAN_SIZE = 5  # pixels
-REGULARISER = np.float32(1e-3)  # added to the determinant
+REGULARISER = 1e-3  # added to the determinant
 BORDER_WEIGHTS = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)  # outermost first
 
 
@@ -45,77 +45,121 @@ def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
 
 
 def _polynomial_filters() -> tuple[np.ndarray, np.ndarray]:
-    """One-sided filters g, x g, x^2 g, (3, radius + 1), and the inverse normal matrix's entries."""
-    x = np.arange(-POLYNOMIAL_RADIUS, POLYNOMIAL_RADIUS + 1)
-    g = np.exp(-(x**2) / (2 * POLYNOMIAL_SIGMA**2)).astype(np.float32).astype(np.float64)
-    g = (g / g.sum()).astype(np.float32).astype(np.float64)
-    # Basis 1, x, y, x^2, y^2, xy under the separable weight g(x) g(y).
-    m2, m4 = (g * x**2).sum(), (g * x**4).sum()
+    """One-sided filters g, x g, x^2 g, (3, radius + 1), and the inverse normal matrix's entries.
+
+    The normal matrix is summed in the reference's precision: where a frame is flat, the entries
+    have to cancel as they do there.
+    """
+    x = np.arange(-POLYNOMIAL_RADIUS, POLYNOMIAL_RADIUS + 1, dtype=np.float32)
+    g = np.exp(-(x**2).astype(np.float64) / (2 * POLYNOMIAL_SIGMA**2)).astype(np.float32)
+    g = (g * (1 / g.sum(dtype=np.float64))).astype(np.float32)
+    weight = g[:, None] * g  # of the basis 1, x, y, x^2, y^2, xy
+    m2 = (weight * x * x).sum(dtype=np.float64)
     normal = np.zeros((6, 6))
-    normal[0, 0] = 1
+    normal[0, 0] = weight.sum(dtype=np.float64)
     normal[1, 1] = normal[2, 2] = m2
     normal[0, 3] = normal[3, 0] = normal[0, 4] = normal[4, 0] = m2
-    normal[3, 3] = normal[4, 4] = m4
-    normal[3, 4] = normal[4, 3] = normal[5, 5] = m2 * m2
+    normal[3, 3] = normal[4, 4] = (weight * x * x * x * x).sum(dtype=np.float64)
+    normal[3, 4] = normal[4, 3] = normal[5, 5] = (weight * x * x * x[:, None] * x[:, None]).sum(
+        dtype=np.float64
+    )
     inverse = np.linalg.inv(normal)
-    filters = np.stack([g, g * x, g * x**2])[:, POLYNOMIAL_RADIUS:]
+    exact = g.astype(np.float64)
+    filters = np.stack([exact, exact * x, exact * x**2])[:, POLYNOMIAL_RADIUS:].astype(np.float32)
     entries = np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
-    return filters.astype(np.float32), entries.astype(np.float32)
+    return filters, entries
 
 
 FILTERS, INVERSE_ENTRIES = _polynomial_filters()
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+# The kernels keep the reference's order of operations and are compiled without fused multiply-adds:
+# where a frame is flat or its structure has one direction, the last bit decides the flow.
+
+
+@njit(cache=True, nogil=True)
+def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+    """Blur along rows, mirrored at the border."""
+    n_rows, n_columns = image.shape
+    size = len(taps)
+    radius = size // 2
+    row = np.empty(n_columns + 2 * radius, np.float32)
+    for y in range(n_rows):
+        for x in range(n_columns):
+            row[radius + x] = np.float32(image[y, x])
+        for k in range(1, radius + 1):
+            row[radius - k] = row[radius + min(k, n_columns - 1)]
+            row[radius + n_columns - 1 + k] = row[radius + max(n_columns - 1 - k, 0)]
+        target = out[y]
+        if size <= 5:
+            centre = row[radius:]
+            for x in range(n_columns):
+                target[x] = taps[radius] * centre[x]
+            for k in range(1, radius + 1):
+                left, right, weight = row[radius - k :], row[radius + k :], taps[radius + k]
+                for x in range(n_columns):
+                    target[x] += (left[x] + right[x]) * weight
+        else:
+            target[:] = 0
+            for k in range(size):
+                source, weight = row[k:], taps[k]
+                for x in range(n_columns):
+                    target[x] += weight * source[x]
+
+
+@njit(cache=True, nogil=True)
+def _blur_column(image: np.ndarray, taps: np.ndarray, y: int, out: np.ndarray) -> None:
+    """Fill one row of the image blurred along columns, mirrored at the border."""
+    n_rows, n_columns = image.shape
+    radius = len(taps) // 2
+    middle = image[y]
+    for x in range(n_columns):
+        out[x] = taps[radius] * middle[x]
+    for k in range(1, radius + 1):
+        above, below, weight = abs(y - k), y + k, taps[radius + k]
+        if below >= n_rows:
+            below = 2 * (n_rows - 1) - below
+        upper, lower = image[min(above, n_rows - 1)], image[max(below, 0)]
+        for x in range(n_columns):
+            out[x] += (lower[x] + upper[x]) * weight
+
+
+@njit(cache=True, nogil=True)
 def _blur_and_resize(
     image: np.ndarray,
-    taps_y: np.ndarray,
-    first_y: np.ndarray,
-    taps_x: np.ndarray,
-    first_x: np.ndarray,
+    taps: np.ndarray,
+    top: np.ndarray,
+    fraction_y: np.ndarray,
+    left: np.ndarray,
+    fraction_x: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Separable resampling: `taps` per output row or column, from mirrored source index `first`."""
+    """Gaussian blur, then bilinear interpolation; only the rows that are needed are blurred."""
     n_rows, n_columns = image.shape
-    margin = 64
-    row = np.empty(n_columns + 2 * margin, np.float32)
+    blurred = np.empty(image.shape, np.float32)
+    _blur_rows(image, taps, blurred)
+    rows = np.empty((2, n_columns), np.float32)
+    held = np.full(2, -1)
+    one = np.float32(1)
     for y in range(out.shape[0]):
-        row[:] = 0
-        for k in range(taps_y.shape[1]):
-            weight = taps_y[y, k]
-            source = first_y[y] + k
-            while source < 0 or source >= n_rows:
-                source = -source if source < 0 else 2 * (n_rows - 1) - source
-            for x in range(n_columns):
-                row[margin + x] += weight * np.float32(image[source, x])
-        for k in range(1, taps_x.shape[1]):
-            row[margin - k] = row[margin + min(k, n_columns - 1)]
-            row[margin + n_columns - 1 + k] = row[margin + max(n_columns - 1 - k, 0)]
+        for r in range(2):
+            wanted = min(top[y] + r, n_rows - 1)
+            if held[r] != wanted:
+                if r == 0 and held[1] == wanted:
+                    rows[0] = rows[1]
+                else:
+                    _blur_column(blurred, taps, wanted, rows[r])
+                held[r] = wanted
         for x in range(out.shape[1]):
-            total = np.float32(0)
-            for k in range(taps_x.shape[1]):
-                total += taps_x[x, k] * row[margin + first_x[x] + k]
-            out[y, x] = total
+            first = left[x]
+            second = min(first + 1, n_columns - 1)
+            near, far = one - fraction_x[x], fraction_x[x]
+            upper = rows[0, first] * near + rows[0, second] * far
+            lower = rows[1, first] * near + rows[1, second] * far
+            out[y, x] = upper * (one - fraction_y[y]) + lower * fraction_y[y]
 
 
-def _resampling_taps(n_in: int, n_out: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian blur then bilinear interpolation as one bank of taps, (n_out, taps), and offsets."""
-    size = max(3, round(sigma * 5) | 1)
-    kernel = gaussian_kernel(size, sigma)
-    position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).astype(np.float32)
-    left = np.floor(position).astype(np.int64)
-    fraction = (position - left).astype(np.float32)
-    fraction[left < 0] = 0
-    left[left < 0] = 0
-    fraction[left >= n_in - 1] = 0
-    left[left >= n_in - 1] = n_in - 1
-    taps = np.zeros((n_out, size + 1), np.float32)
-    taps[:, :size] += (1 - fraction)[:, None] * kernel
-    taps[:, 1:] += fraction[:, None] * kernel
-    return taps, left - size // 2
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True)
 def _expand_polynomial(
     image: np.ndarray, filters: np.ndarray, entries: np.ndarray, out: np.ndarray
 ) -> None:
@@ -146,14 +190,14 @@ def _expand_polynomial(
                 rows[c, margin + n_columns - 1 + k] = rows[c, margin + n_columns - 1]
         for x in range(n_columns):
             c = margin + x
-            b1 = filters[0, 0] * rows[0, c]
-            b2 = np.float32(0)
-            b3 = filters[0, 0] * rows[1, c]
-            b4 = np.float32(0)
-            b5 = filters[0, 0] * rows[2, c]
-            b6 = np.float32(0)
+            b1 = np.float64(filters[0, 0] * rows[0, c])
+            b2 = 0.0
+            b3 = np.float64(filters[0, 0] * rows[1, c])
+            b4 = 0.0
+            b5 = np.float64(filters[0, 0] * rows[2, c])
+            b6 = 0.0
             for k in range(1, 8):
-                both = rows[0, c + k] + rows[0, c - k]
+                both = np.float64(rows[0, c + k] + rows[0, c - k])
                 b1 += filters[0, k] * both
                 b4 += filters[2, k] * both
                 b2 += filters[1, k] * (rows[0, c + k] - rows[0, c - k])
@@ -186,11 +230,12 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
     expansions = []
     for level in levels:
         sigma = (level.factor - 1) * 0.5
-        taps_y, first_y = _resampling_taps(grey.shape[0], level.height, sigma)
-        taps_x, first_x = _resampling_taps(grey.shape[1], level.width, sigma)
+        taps = gaussian_kernel(max(3, round(sigma * 5) | 1), sigma)
         padded = np.empty((level.height + 2 * POLYNOMIAL_RADIUS, level.width), np.float32)
         inner = padded[POLYNOMIAL_RADIUS:-POLYNOMIAL_RADIUS]
-        _blur_and_resize(grey, taps_y, first_y, taps_x, first_x, inner)
+        top, fraction_y = bilinear_positions(grey.shape[0], level.height)
+        left, fraction_x = bilinear_positions(grey.shape[1], level.width)
+        _blur_and_resize(grey, taps, top, fraction_y, left, fraction_x, inner)
         padded[:POLYNOMIAL_RADIUS] = inner[0]
         padded[-POLYNOMIAL_RADIUS:] = inner[-1]
         expansion = np.empty((5, level.height, level.width), np.float32)
@@ -199,7 +244,7 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
     return expansions
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True)
 def _update_matrices(
     first: np.ndarray,
     second: np.ndarray,
@@ -209,7 +254,7 @@ def _update_matrices(
 ) -> None:
     """Normal equations g11, g12, g22, h1, h2 of the displacement at every pixel."""
     n_rows, n_columns = first.shape[1:]
-    half, quarter = np.float32(0.5), np.float32(0.25)
+    one, half, quarter = np.float32(1), np.float32(0.5), np.float32(0.25)
     for y in range(n_rows):
         scale_y = np.float32(1)
         if y < 5:
@@ -227,10 +272,10 @@ def _update_matrices(
             fy = py - np.float32(y1)
             inside = x1 >= 0 and y1 >= 0 and x1 < n_columns - 1 and y1 < n_rows - 1
             if inside:
+                w00 = (one - fx) * (one - fy)
+                w01 = fx * (one - fy)
+                w10 = (one - fx) * fy
                 w11 = fx * fy
-                w01 = fx - w11
-                w10 = fy - w11
-                w00 = np.float32(1) - fx - w10
                 r2 = (
                     w00 * second[0, y1, x1]
                     + w01 * second[0, y1, x1 + 1]
@@ -270,8 +315,8 @@ def _update_matrices(
                 r4 = first[2, y, x]
                 r5 = first[3, y, x]
                 r6 = first[4, y, x] * half
-            r2 = (first[0, y, x] - r2) * half + r4 * dy + r6 * dx
-            r3 = (first[1, y, x] - r3) * half + r6 * dy + r5 * dx
+            r2 = (first[0, y, x] - r2) * half + (r4 * dy + r6 * dx)
+            r3 = (first[1, y, x] - r3) * half + (r6 * dy + r5 * dx)
             weight = scale_y
             if x < 5:
                 weight *= border[x]
@@ -289,9 +334,9 @@ def _update_matrices(
             out[4, y, x] = r6 * r2 + r5 * r3
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True)
 def _solve_flow(
-    matrices: np.ndarray, taps: np.ndarray, regulariser: np.float32, flow: np.ndarray
+    matrices: np.ndarray, taps: np.ndarray, regulariser: float, flow: np.ndarray
 ) -> None:
     """Average the normal equations over a Gaussian window and solve them at every pixel."""
     n_rows, n_columns = matrices.shape[1:]
@@ -317,9 +362,9 @@ def _solve_flow(
                     total += taps[k] * (rows[c, margin + x + k] + rows[c, margin + x - k])
                 sums[c, x] = total
         for x in range(n_columns):
-            g11, g12, g22 = sums[0, x], sums[1, x], sums[2, x]
-            h1, h2 = sums[3, x], sums[4, x]
-            inverse = np.float32(1) / (g11 * g22 - g12 * g12 + regulariser)
+            g11, g12, g22 = np.float64(sums[0, x]), np.float64(sums[1, x]), np.float64(sums[2, x])
+            h1, h2 = np.float64(sums[3, x]), np.float64(sums[4, x])
+            inverse = 1.0 / (g11 * g22 - g12 * g12 + regulariser)
             flow[0, y, x] = (g11 * h2 - g12 * h1) * inverse
             flow[1, y, x] = (g22 * h1 - g12 * h2) * inverse
 

@@ -116,32 +116,28 @@ def to_grey(frame: np.ndarray) -> np.ndarray:
     return grey
 
 
-@njit(cache=True, nogil=True)
-def _bilinear_positions(n_in: int, n_out: int, index: np.ndarray, fraction: np.ndarray) -> None:
-    """First source index and weight of the second, for pixel-centred bilinear resizing."""
+def bilinear_positions(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """First source index, int64 (n_out,), and weight of the second, float32, of a resized axis."""
     ratio = 1.0 / (n_out / n_in)
-    for i in range(n_out):
-        position = np.float32((i + 0.5) * ratio - 0.5)
-        first = int(np.floor(position))
-        weight = position - np.float32(first)
-        if first < 0:
-            first, weight = 0, np.float32(0)
-        if first >= n_in - 1:
-            first, weight = n_in - 1, np.float32(0)
-        index[i] = first
-        fraction[i] = weight
+    position = ((np.arange(n_out) + 0.5) * ratio - 0.5).astype(np.float32)
+    first = np.floor(position)
+    weight = position - first
+    outside = (first < 0) | (first >= n_in - 1)
+    weight[outside] = 0
+    return first.clip(0, n_in - 1).astype(np.int64), weight
 
 
 @njit(cache=True, nogil=True)
-def _resize_uint8(image: np.ndarray, out: np.ndarray) -> None:
+def _resize_uint8(
+    image: np.ndarray,
+    top: np.ndarray,
+    fraction_y: np.ndarray,
+    left: np.ndarray,
+    fraction_x: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Bilinear resize in OpenCV's fixed-point arithmetic."""
     n_rows, n_columns = out.shape
-    top = np.empty(n_rows, np.int32)
-    left = np.empty(n_columns, np.int32)
-    fraction_y = np.empty(n_rows, np.float32)
-    fraction_x = np.empty(n_columns, np.float32)
-    _bilinear_positions(image.shape[0], n_rows, top, fraction_y)
-    _bilinear_positions(image.shape[1], n_columns, left, fraction_x)
     one = np.float32(1 << COEFFICIENT_BITS)
     weight_left = np.empty(n_columns, np.int32)
     weight_right = np.empty(n_columns, np.int32)
@@ -185,5 +181,7 @@ def resize_uint8(image: np.ndarray, width: int, height: int) -> np.ndarray:
             f"{image.shape}; convert it with to_grey"
         )
     out = np.empty((height, width), np.uint8)
-    _resize_uint8(image, out)
+    top, fraction_y = bilinear_positions(image.shape[0], height)
+    left, fraction_x = bilinear_positions(image.shape[1], width)
+    _resize_uint8(image, top, fraction_y, left, fraction_x, out)
     return out

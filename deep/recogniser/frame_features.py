@@ -13,6 +13,7 @@ from deep import backbones, data
 from deep.recogniser.inputs import cache_folder, checked_classes
 from deep.train import reproducible
 from idt import jobs
+from idt.svm import LinearSVM
 
 
 class FrameFeaturesRecogniser:
@@ -68,8 +69,6 @@ class FrameFeaturesRecogniser:
     ) -> FrameFeaturesRecogniser:
         """Encode the videos and train the SVM; parameters and errors as `NetworkRecogniser.fit`."""
         self.class_names_ = checked_classes(videos, labels, class_names)
-        from idt.svm import LinearSVM
-
         encoded = self.encode(videos)
         self.svm_ = LinearSVM(C=self.C).fit(encoded, np.asarray(labels, np.int64))
         return self
