@@ -463,19 +463,18 @@ def _warp(
     for y in range(n_rows):
         for x in range(n_columns):
             w = h[2, 0] * x + h[2, 1] * y + h[2, 2]
-            w = 32.0 / w if w != 0 else 0.0
-            px = min(max((h[0, 0] * x + h[0, 1] * y + h[0, 2]) * w, -2147483648.0), 2147483647.0)
-            py = min(max((h[1, 0] * x + h[1, 1] * y + h[1, 2]) * w, -2147483648.0), 2147483647.0)
-            sx = np.int32(np.rint(px))
-            sy = np.int32(np.rint(py))
-            x0 = sx >> 5
-            y0 = sy >> 5
+            px = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) / w if w != 0 else 0.0
+            py = (h[1, 0] * x + h[1, 1] * y + h[1, 2]) / w if w != 0 else 0.0
             if (
-                x0 >= margin
-                and y0 >= margin
-                and x0 < n_columns - 1 - margin
-                and y0 < n_rows - 1 - margin
+                px >= margin
+                and py >= margin
+                and px < n_columns - 1 - margin
+                and py < n_rows - 1 - margin
             ):
+                sx = np.int32(np.rint(px * 32.0))
+                sy = np.int32(np.rint(py * 32.0))
+                x0 = sx >> 5
+                y0 = sy >> 5
                 fx = sx & 31
                 fy = sy & 31
                 total = (32 - fy) * (

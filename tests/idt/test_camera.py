@@ -152,7 +152,7 @@ def test_the_homographies_are_the_reference_programs(shared, clip):
         errors.append(np.abs(_project(motion.homography, corner_points) - expected).max())
         inliers.append(motion.n_inliers == golden["n_inliers"][row])
     # RANSAC draws the same samples from the same matches; one differing match can change a draw.
-    assert np.median(errors) < 1e-2
+    assert np.median(errors) < 1e-3
     assert np.mean(inliers) >= 0.5
 
 
@@ -163,4 +163,4 @@ def test_the_warped_frame_is_the_reference_programs(shared, clip):
     for t in (1, 2, 3):
         homography = golden["H"][list(golden["H_frame"]).index(t)]
         warped = warp_frame(greys[t - 1], greys[t], homography)
-        assert (warped == golden[f"greywarp_f{t}_k0"]).mean() > 0.999
+        np.testing.assert_array_equal(warped, golden[f"greywarp_f{t}_k0"])
