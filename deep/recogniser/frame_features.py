@@ -15,12 +15,14 @@ from deep.train import reproducible
 from idt import jobs
 from idt.svm import LinearSVM
 
+MAX_ITER = 20_000  # the features are not centred and much alike, so the SVM settles slowly
+
 
 class FrameFeaturesRecogniser:
     """Mean ImageNet features of a few frames and a linear SVM: what stills give without training.
 
-    Frames at equal spacing and their mirror images go whole through EfficientNet-Lite0; the last
-    convolution's maps are averaged over space and frames and L2-normalised.
+    Frames at equal spacing go whole through EfficientNet-Lite0; the last convolution's maps are
+    averaged over space and frames and L2-normalised.
 
     Parameters
     ----------
@@ -30,8 +32,10 @@ class FrameFeaturesRecogniser:
         Of the SVM.
     side
         Shorter side of the stored frames in pixels.
-    seed, workers, verbose, cache
-        As for `NetworkRecogniser`; nothing here is random.
+    seed
+        Of the order in which the SVM visits the videos.
+    workers, verbose, cache
+        As for `NetworkRecogniser`.
 
     Attributes
     ----------
@@ -70,7 +74,8 @@ class FrameFeaturesRecogniser:
         """Encode the videos and train the SVM; parameters and errors as `NetworkRecogniser.fit`."""
         self.class_names_ = checked_classes(videos, labels, class_names)
         encoded = self.encode(videos)
-        self.svm_ = LinearSVM(C=self.C).fit(encoded, np.asarray(labels, np.int64))
+        self.svm_ = LinearSVM(C=self.C, max_iter=MAX_ITER, seed=self.seed)
+        self.svm_.fit(encoded, np.asarray(labels, np.int64))
         return self
 
     def scores(self, videos: Sequence[str | Path]) -> np.ndarray:
@@ -98,8 +103,8 @@ class FrameFeaturesRecogniser:
             mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
             for entry in jobs.progress(stored, label="features", verbose=self.verbose):
                 images = torch.from_numpy(data.read_frames(entry, self.n_frames))
-                views = torch.cat([images, images.flip(-1)])
-                maps = network.features((views - mean) / std)
+                images = images.contiguous(memory_format=torch.channels_last)
+                maps = network.features((images - mean) / std)  # (frame, 1280, h, w)
                 vector = maps.mean(dim=(0, 2, 3))
                 rows.append((vector / vector.norm()).numpy())
         return np.stack(rows).astype(np.float32)
