@@ -150,7 +150,9 @@ def run(
     started, clock = datetime.now(UTC), time.perf_counter()
     excluded = check_videos(dataset, workers=workers, verbose=verbose)
     for bad in excluded:
-        console.print(f"left out: {bad.id}: {bad.reason}", markup=False, style="yellow")
+        console.print(
+            f"left out: {bad.id}: {bad.reason}", markup=False, soft_wrap=True, style="yellow"
+        )
     dataset = dataset.without({bad.id for bad in excluded})
     identity = run_folder.identity_of(dataset, seed=seed, version=versions()["trajfuse"])
     run_folder.open_folder(folder, identity, overwrite)
@@ -277,12 +279,12 @@ def _score_all(
             path = run_folder.score_path(folder, split.name, method.label)
             about = f"{split.name}, {method.label}: "
             if path.is_file():
-                console.print(f"{about}taken from {path}", markup=False)
+                console.print(f"{about}taken from {path}", markup=False, soft_wrap=True)
                 table = _taken(path, method, split, dataset)
                 resumed.add(method.label)
             else:
                 about += f"{len(split.train)} videos train, {len(split.test)} test"
-                console.print(about, markup=False)
+                console.print(about, markup=False, soft_wrap=True)
                 table = _scored(method, plan.factories[method.name], split, dataset, common)
                 _keep(table, path)
             tables[method.label].append(table)
