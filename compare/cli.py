@@ -10,6 +10,7 @@ import importlib
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        app([part for part in given if part != "--debug"], prog_name=PROGRAM, obj=given)
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            app([part for part in given if part != "--debug"], prog_name=PROGRAM, obj=given)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if code == 130:
@@ -89,6 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: error: {' '.join(' '.join(parts).split())}", file=sys.stderr)
         return 2
     return 0
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Write a warning as one line, without the source that it came from."""
+    print(f"{PROGRAM}: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
@@ -232,5 +240,5 @@ def _run(
     console = Console()
     console.print(report.terminal_table(finished))
     for line in report.notes(finished):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

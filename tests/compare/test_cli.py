@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -137,6 +138,23 @@ def test_an_interrupt_is_one_line_and_code_130(
     monkeypatch.setattr(methods, "find", interrupt)
     assert cli.main(run(clips, tmp_path / "run", "--quiet")) == 130
     assert capsys.readouterr().err == "trajfuse: interrupted\n"
+
+
+def test_a_warning_is_one_line(
+    clips: Path,
+    tmp_path: Path,
+    fakes: Mapping[str, Callable[..., Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def warn(names: object) -> Mapping[str, Callable[..., Any]]:
+        warnings.simplefilter("always")
+        warnings.warn("did not converge;\nallow more", RuntimeWarning, stacklevel=2)
+        return fakes
+
+    monkeypatch.setattr(methods, "find", warn)
+    assert cli.main(run(clips, tmp_path / "run", "--quiet")) == 0
+    assert capsys.readouterr().err == "trajfuse: warning: did not converge; allow more\n"
 
 
 def test_programming_errors_are_not_hidden(
