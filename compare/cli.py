@@ -7,6 +7,7 @@ Help has to answer at once: this module imports the command-line library alone, 
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
 import traceback
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "trajfuse"
 SHOWN = (ValueError, OSError, TypeError, ImportError)  # errors with a message made for users
+MANY = 8  # workers; more are seldom faster on one disk, and each takes memory
 FORWARDED = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
@@ -53,7 +55,13 @@ Fuse = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)]
-Workers = Annotated[int, typer.Option(help="Processes that work on videos.", min=1)]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Processes that work on videos. Default: the processors there are, up to {MANY}.",
+        min=1,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; the table and errors only.")]
 NoYardsticks = Annotated[bool, typer.Option("--no-yardsticks", help="Leave the baselines out.")]
 Cache = Annotated[
@@ -161,7 +169,7 @@ def run_command(
         bool, typer.Option("--allow-outside", help="Accept CSV paths outside the CSV's folder.")
     ] = False,
     seed: Seed = 0,
-    workers: Workers = 1,
+    workers: Workers = None,
     quiet: Quiet = False,
     no_yardsticks: NoYardsticks = False,
     cache: Cache = None,
@@ -180,11 +188,14 @@ def run_command(
 @compare_app.command("demo")
 def demo_command(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run. Default: runs/demo, or runs/demo-SEED for a seed."),
+    ] = None,
     methods: Annotated[str, typer.Option(help="Comma-separated.")] = "idt-fv,conv-fusion",
     fuse: Fuse = "",
     seed: Seed = 0,
-    workers: Workers = 1,
+    workers: Workers = None,
     quiet: Quiet = False,
     no_yardsticks: NoYardsticks = False,
     cache: Cache = None,
@@ -197,6 +208,7 @@ def demo_command(
     from compare import datasets, demo
     from compare.benchmark import run_folder
 
+    out = out or Path("runs", f"demo-{seed}" if seed else "demo")
     run_folder.check_folder(out, overwrite)
     rendered = demo.write(out.with_name(f"{out.name}-videos"), seed=seed, verbose=not quiet)
     loaded = datasets.load(rendered, seed=seed)
@@ -210,7 +222,7 @@ def _run(
     fuse: str,
     out: Path,
     seed: int,
-    workers: int,
+    workers: int | None,
     quiet: bool,
     no_yardsticks: bool,
     cache: Path | None,
@@ -229,7 +241,7 @@ def _run(
         out=out,
         fuse={"": "average" if several else "", "none": ""}.get(fuse, fuse),
         seed=seed,
-        workers=workers,
+        workers=min(os.cpu_count() or 1, MANY) if workers is None else workers,
         verbose=not quiet,
         with_yardsticks=not no_yardsticks,
         cache=cache,

@@ -69,6 +69,9 @@ def terminal_table(run: Run) -> Table:
 def notes(run: Run) -> list[str]:
     """Return the lines that belong under the table: what fusion changed and what was left out."""
     lines = [headline(run)]
+    kept = [result.label for result in run.results if result.resumed]
+    if kept:
+        lines.append(f"scores taken from an earlier start of this run: {', '.join(kept)}")
     lines += [f"left out, cannot be read: {bad.id}: {bad.reason}" for bad in run.excluded]
     lines += [f"not run: {name}: {reason}" for name, reason in run.unable.items()]
     return lines

@@ -27,7 +27,7 @@ def known(monkeypatch: pytest.MonkeyPatch, fakes: Mapping[str, Callable[..., Any
 def run(clips: Path, out: Path, *more: str) -> list[str]:
     return [
         *("compare", "run", "--data", str(clips / "data.csv"), "--out", str(out)),
-        *("--methods", "idt-fv,two-stream,conv-fusion", *more),
+        *("--methods", "idt-fv,two-stream,conv-fusion", "--workers", "1", *more),
     ]
 
 
@@ -46,6 +46,39 @@ def test_a_run(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert written == {
         *("report.html", "report.md", "results.csv", "results.json", "run.json", "scores")
     }
+
+
+def test_running_again_says_what_was_kept(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for methods_asked, said in (("idt-fv", False), ("idt-fv,two-stream", True)):
+        line = run(clips, tmp_path / "run", "--methods", methods_asked, "--quiet")
+        assert cli.main(line) == 0
+        kept = "scores taken from an earlier start of this run: idt-fv, flow-hist"
+        assert (kept in capsys.readouterr().out) == said
+
+
+@pytest.mark.parametrize(("seed", "folder"), [("0", "demo"), ("3", "demo-3")])
+def test_demo_renders_beside_the_run(
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seed: str,
+    folder: str,
+) -> None:
+    asked: list[tuple[Path, int]] = []
+
+    def write(folder: Path, *, seed: int, verbose: bool) -> Path:
+        asked.append((folder, seed))
+        return clips / "data.csv"
+
+    monkeypatch.setattr("compare.demo.write", write)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", "demo", "--seed", seed, "--quiet", "--workers", "1"]) == 0
+    assert asked == [(Path("runs", f"{folder}-videos"), int(seed))]
+    assert f"report: runs/{folder}/report.html" in capsys.readouterr().out
+    assert (tmp_path / "runs" / folder / "report.html").is_file()
 
 
 def test_quiet_says_the_table_alone(
@@ -74,7 +107,10 @@ def test_class_folders(
         for group in "ab":
             write_video(tmp_path / "set" / name / f"{name}_{group}_1.avi")
     line = f"compare run --data {tmp_path / 'set'} --methods idt-fv --out {tmp_path / 'run'}"
-    assert cli.main([*line.split(), "--folds", "2", "--group-pattern", "_([ab])_"]) == 0
+    assert (
+        cli.main([*line.split(), "--folds", "2", "--workers", "1", "--group-pattern", "_([ab])_"])
+        == 0
+    )
     assert "of 4 test videos" in " ".join(capsys.readouterr().out.split())
 
 
