@@ -442,8 +442,8 @@ def dis(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
             "use farneback or enlarge them"
         )
     algorithm = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = np.empty((*previous.shape, 2), np.float32)
-    return np.asarray(algorithm.calc(previous, current, flow), np.float32)
+    start = np.zeros((*previous.shape, 2), np.float32)
+    return np.asarray(algorithm.calc(previous, current, start), np.float32)
 
 
 def _check_pair(previous: np.ndarray, current: np.ndarray) -> None:

@@ -69,7 +69,7 @@ class LinearSVM:
         *,
         loss: str = "squared_hinge",
         tol: float = 1e-4,
-        max_iter: int = 1000,
+        max_iter: int = 10_000,
         seed: int = 0,
     ) -> None:
         if not 0 < C < np.inf:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from idt.flow import _resampling_taps, dis, expand, farneback, flow_pyramid, gaussian_kernel
+from idt.flow import dis, expand, farneback, flow_pyramid, gaussian_kernel
 from idt.pyramid import scales, to_grey
 from idt.video import frames
 
@@ -54,13 +54,6 @@ def test_expansion_recovers_a_quadratic():
     image = 100 + 2 * x - y + 0.1 * x**2 + 0.05 * y**2 - 0.02 * x * y
     coefficients = expand(image.astype(np.float32), scales(41, 41))[0][:, 20, 20]
     np.testing.assert_allclose(coefficients, [-1, 2, 0.05, 0.1, -0.02], atol=2e-4)
-
-
-def test_blur_and_resize_taps_sum_to_one():
-    for n_out, sigma in ((50, 0.0), (35, 0.2), (9, 2.3)):
-        taps, first = _resampling_taps(50, n_out, sigma)
-        np.testing.assert_allclose(taps.sum(axis=1), 1, atol=1e-6)
-        assert len(first) == n_out
 
 
 def test_gaussian_kernel_with_no_width_is_the_fixed_one():
