@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from idt.codebook import PCA, Codebook, DiagonalGMM, check_rows
-from idt.codebook.mixture import Statistics
+from idt.codebook.posteriors import Statistics
 
 MIN_POSTERIOR = 1e-6  # posteriors below count as 0, as they do in VLFeat
 
@@ -96,9 +96,8 @@ class FisherAccumulator:
         of_deviations /= np.sqrt(2 * weights)
         vector = np.concatenate([of_means.ravel(), of_deviations.ravel()])
         if self.improved:
-            vector = np.sign(vector) * np.sqrt(np.abs(vector))
-            norm = math.sqrt(vector @ vector)
-            vector /= norm if norm > 0 else 1.0
+            norm = math.sqrt(np.abs(vector).sum())  # of the square roots that follow
+            vector = np.sign(vector) * np.sqrt(np.abs(vector)) / (norm if norm > 0 else 1.0)
         return vector.astype(np.float32)
 
 

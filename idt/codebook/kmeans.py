@@ -1,11 +1,11 @@
-"""Seeded k-means on blocked matrix products: where a mixture starts from."""
+"""Seeded k-means: where a mixture starts from."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-BLOCK_ROWS = 4096  # rows scored against all centres at a time
+from idt.codebook.posteriors import score_four
 
 
 def cluster(
@@ -57,53 +57,52 @@ def assign(rows: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Nearest centre of each row and the squared distance to it, int64 (n,) and float32 (n,)."""
     labels = np.empty(len(rows), dtype=np.int64)
     distances = np.empty(len(rows), dtype=np.float32)
+    linears = np.ascontiguousarray(centres.T)
     half_norms = 0.5 * np.einsum("kd,kd->k", centres, centres)
-    columns = np.ascontiguousarray(centres.T)
-    for start in range(0, len(rows), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        _pick_nearest(
-            rows[block] @ columns, half_norms, rows[block], labels[block], distances[block]
-        )
+    _find_nearest(rows, linears, np.zeros_like(linears), -half_norms, labels, distances)
     return labels, distances
 
 
-# fastmath: the search for the largest score is vectorised only where its order is free.
+# fastmath: sums and maxima are vectorised only where their order is free. Whatever comes in is
+# finite.
 @njit(cache=True, nogil=True, fastmath=True)
-def _pick_nearest(
-    products: np.ndarray,
-    half_norms: np.ndarray,
+def _find_nearest(
     rows: np.ndarray,
+    linears: np.ndarray,
+    squares: np.ndarray,
+    constants: np.ndarray,
     labels: np.ndarray,
     distances: np.ndarray,
 ) -> None:
-    """Largest product minus half norm (float32 (n, k), (k,)) of each row, into (n,), (n,)."""
-    n_rows, n_centres = products.shape
-    for i in range(n_rows):
-        best = np.float32(-np.inf)
-        for k in range(n_centres):
-            best = max(best, products[i, k] - half_norms[k])
-        label = 0
-        for k in range(n_centres):
-            if products[i, k] - half_norms[k] == best:
-                label = k
-                break
-        norm = np.float32(0.0)
-        for j in range(rows.shape[1]):
-            norm += rows[i, j] * rows[i, j]
-        labels[i] = label
-        distances[i] = max(norm - np.float32(2.0) * best, np.float32(0.0))
+    """Nearest centre of rows (n, d) by linears (d, k) and constants (k,), into (n,) and (n,)."""
+    n_rows, dimension = rows.shape
+    x = np.zeros((4, dimension), dtype=np.float32)
+    scores = np.empty((4, constants.size), dtype=np.float32)
+    for start in range(0, n_rows, 4):
+        n_here = min(4, n_rows - start)
+        x[:n_here] = rows[start : start + n_here]
+        score_four(x, linears, squares, constants, scores)
+        for r in range(n_here):
+            best = np.float32(-np.inf)
+            for k in range(constants.size):
+                best = max(best, scores[r, k])
+            label = 0
+            while scores[r, label] < best:
+                label += 1
+            norm = np.float32(0.0)
+            for j in range(dimension):
+                norm += x[r, j] * x[r, j]
+            labels[start + r] = label
+            distances[start + r] = max(norm - np.float32(2.0) * best, np.float32(0.0))
 
 
 def _spread(rows: np.ndarray, n_clusters: int, random: np.random.Generator) -> np.ndarray:
     """k-means++ centres: each next one far from those before, by squared distance."""
-    norms = np.einsum("nd,nd->n", rows, rows)
     centres = np.empty((n_clusters, rows.shape[1]), dtype=np.float32)
     centres[0] = rows[random.integers(len(rows))]
-    nearest = np.full(len(rows), np.inf, dtype=np.float32)
+    nearest = np.full(len(rows), np.finfo(np.float32).max, dtype=np.float32)
     for k in range(1, n_clusters):
-        last = centres[k - 1]
-        distances = norms - 2 * (rows @ last) + last @ last
-        np.minimum(nearest, np.maximum(distances, 0), out=nearest)
+        _approach(rows, centres[k - 1], nearest)
         cumulated = np.cumsum(nearest, dtype=np.float64)
         if cumulated[-1] > 0:
             drawn = np.searchsorted(cumulated, random.random() * cumulated[-1], side="right")
@@ -111,6 +110,16 @@ def _spread(rows: np.ndarray, n_clusters: int, random: np.random.Generator) -> n
             drawn = random.integers(len(rows))
         centres[k] = rows[min(int(drawn), len(rows) - 1)]
     return centres
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _approach(rows: np.ndarray, centre: np.ndarray, nearest: np.ndarray) -> None:
+    """Lower nearest (n,) to the squared distances of rows (n, d) from a centre (d,)."""
+    for i in range(len(rows)):
+        distance = np.float32(0.0)
+        for j in range(centre.size):
+            distance += (rows[i, j] - centre[j]) ** 2
+        nearest[i] = min(nearest[i], distance)
 
 
 def _move(

@@ -1,66 +1,18 @@
-"""Gaussian mixture with diagonal covariances, and the statistics of rows under it.
-
-Nearly all posteriors of a row are nothing. A matrix product therefore only says which components
-come near a row; their densities are computed from the differences themselves, and only they enter
-the sums. This costs less than dense posteriors and keeps the digits that expanded squares lose.
-"""
+"""Gaussian mixture with diagonal covariances, fitted by expectation-maximisation."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
 from idt.codebook import kmeans
+from idt.codebook.posteriors import Scorer, Statistics
 from idt.codebook.rows import check_rows
 
-BLOCK_ROWS = 2048  # rows scored against all components at a time
 MAX_KMEANS_ROWS = 128  # for each component
-CUTOFF = 21.0  # nats below the best component: posteriors there, 1e-9, are beyond float32
 DEAD_MASS = 1.0  # rows; a component with less is restarted
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Sums over rows, weighted by their posteriors, about the means of the components.
-
-    Attributes
-    ----------
-    n_rows
-        Rows summed.
-    log_likelihood
-        Sum over rows, nats.
-    mass
-        float64 (n_components,): posteriors.
-    first
-        float64 (n_components, dimension): posterior times (row - mean).
-    second
-        float64 (n_components, dimension): posterior times (row - mean) squared.
-    """
-
-    n_rows: int
-    log_likelihood: float
-    mass: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-
-    @classmethod
-    def zeros(cls, n_components: int, dimension: int) -> Statistics:
-        """Sums over no rows."""
-        shape = (n_components, dimension)
-        return cls(0, 0.0, np.zeros(n_components), np.zeros(shape), np.zeros(shape))
-
-    def __add__(self, other: Statistics) -> Statistics:
-        return Statistics(
-            self.n_rows + other.n_rows,
-            self.log_likelihood + other.log_likelihood,
-            self.mass + other.mass,
-            self.first + other.first,
-            self.second + other.second,
-        )
 
 
 class DiagonalGMM:
@@ -230,47 +182,13 @@ class DiagonalGMM:
             Posteriors below this count as 0.
         """
         rows = check_rows(rows, n_columns=self.means_.shape[1])
-        scorer = self._scorer()
-        n_components, dimension = self.means_.shape
-        mass = np.zeros(n_components)
-        first = np.zeros((n_components, dimension))
-        second = np.zeros((n_components, dimension))
-        log_likelihood = 0.0
-        for begin in range(0, len(rows), BLOCK_ROWS):
-            block = rows[begin : begin + BLOCK_ROWS]
-            scores = scorer.scores(block)
-            sums = np.zeros((n_components, 1 + 2 * dimension), dtype=np.float32)
-            log_likelihood += _add_posteriors(
-                scores,
-                block,
-                self.means_,
-                scorer.half_precisions,
-                scorer.offsets,
-                np.float32(min_posterior),
-                sums,
-            )
-            mass += sums[:, 0]
-            first += sums[:, 1 : 1 + dimension]
-            second += sums[:, 1 + dimension :]
-        return Statistics(len(rows), log_likelihood, mass, first, second)
+        scorer = Scorer(self.weights_, self.means_, self.variances_)
+        return scorer.gather(rows, min_posterior=min_posterior)
 
     def score(self, rows: ArrayLike) -> float:
         """Mean log-likelihood of a row, nats."""
         statistics = self.statistics(check_rows(rows, min_rows=1))
         return statistics.log_likelihood / statistics.n_rows
-
-    def posteriors(self, rows: ArrayLike) -> np.ndarray:
-        """Probability of each component given each row, float32 (n, n_components)."""
-        rows = check_rows(rows, n_columns=self.means_.shape[1])
-        scorer = self._scorer()
-        out = np.empty((len(rows), len(self.means_)), dtype=np.float32)
-        for begin in range(0, len(rows), BLOCK_ROWS):
-            block = slice(begin, begin + BLOCK_ROWS)
-            out[block] = scorer.scores(rows[block])
-            out[block] -= out[block].max(axis=1, keepdims=True)
-            np.exp(out[block], out=out[block])
-            out[block] /= out[block].sum(axis=1, keepdims=True)
-        return out
 
     def _start(self, rows: np.ndarray, floor: np.ndarray) -> None:
         """Start from the clusters of k-means on a part of the rows."""
@@ -319,104 +237,3 @@ class DiagonalGMM:
         if len(self.log_likelihoods_) < 2 or len(self.log_likelihoods_) - 2 in self.restarts_:
             return False
         return self.log_likelihoods_[-1] - self.log_likelihoods_[-2] < self.tol
-
-    def _scorer(self) -> _Scorer:
-        """What scoring needs of the parameters, in float32."""
-        means, variances = self.means_.astype(np.float64), self.variances_.astype(np.float64)
-        centre = (self.weights_ @ means).astype(np.float32)
-        around = means - centre
-        normaliser = np.log(self.weights_) - 0.5 * np.log(2 * np.pi * variances).sum(axis=1)
-        return _Scorer(
-            centre=centre,
-            columns=np.concatenate([(around / variances).T, -0.5 / variances.T]).astype(np.float32),
-            constants=(normaliser - 0.5 * (around**2 / variances).sum(axis=1)).astype(np.float32),
-            half_precisions=(0.5 / variances).astype(np.float32),
-            offsets=normaliser.astype(np.float32),
-            reach=math.sqrt(1e30 * min(variances.min(), 1.0)),
-        )
-
-
-@dataclass(frozen=True)
-class _Scorer:
-    """Logarithm of weight times density as a product: [x, x²] (n, 2 d) by (2 d, k), plus (k,)."""
-
-    centre: np.ndarray  # taken off rows first: squares keep their digits near the origin
-    columns: np.ndarray
-    constants: np.ndarray
-    half_precisions: np.ndarray  # (k, d), and
-    offsets: np.ndarray  # (k,): the same from differences, offsets - sum of them times (x - mean)²
-    reach: float  # how far from the centre squares stay finite in float32
-
-    def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Score rows, float32 (n, d), to float32 (n, k)."""
-        dimension = rows.shape[1]
-        squares = np.empty((len(rows), 2 * dimension), dtype=np.float32)
-        centred = np.subtract(rows, self.centre, out=squares[:, :dimension])
-        farthest = max(centred.max(initial=0), -centred.min(initial=0))
-        if farthest > self.reach:
-            raise ValueError(
-                f"rows must be of the size of those fitted, got a value {farthest:.3g} from the "
-                "mean; check the scale of the descriptor"
-            )
-        np.square(centred, out=squares[:, dimension:])
-        scores = squares @ self.columns
-        scores += self.constants
-        return scores
-
-
-# fastmath: maxima and sums are vectorised only where their order is free. Inputs are finite.
-@njit(cache=True, nogil=True, fastmath=True)
-def _add_posteriors(
-    scores: np.ndarray,
-    rows: np.ndarray,
-    means: np.ndarray,
-    half_precisions: np.ndarray,
-    offsets: np.ndarray,
-    min_posterior: np.float32,
-    sums: np.ndarray,
-) -> float:
-    """Add [posterior, posterior * difference, posterior * difference²] to sums (k, 1 + 2 d).
-
-    `scores` (n, k) pick the components; the densities of those picked come from the differences
-    of `rows` (n, d) and `means` (k, d). Return the log-likelihood.
-    """
-    n_rows, n_components = scores.shape
-    dimension = rows.shape[1]
-    picked = np.empty(n_components + 1, dtype=np.int64)
-    values = np.empty(n_components + 1, dtype=np.float32)
-    log_likelihood = 0.0
-    for i in range(n_rows):
-        best = np.float32(-np.inf)
-        for k in range(n_components):
-            best = max(best, scores[i, k])
-        least = best - np.float32(CUTOFF)
-        n_picked = 0
-        for k in range(n_components):  # no branch: nobody can foretell it
-            picked[n_picked] = k
-            n_picked += scores[i, k] >= least
-        best = np.float32(-np.inf)
-        for p in range(n_picked):
-            k = picked[p]
-            distance = np.float32(0.0)
-            for j in range(dimension):
-                difference = rows[i, j] - means[k, j]
-                distance += difference * difference * half_precisions[k, j]
-            values[p] = offsets[k] - distance
-            best = max(best, values[p])
-        total = np.float32(0.0)
-        for p in range(n_picked):
-            values[p] = np.exp(values[p] - best)
-            total += values[p]
-        log_likelihood += best + np.log(total)
-        for p in range(n_picked):
-            posterior = values[p] / total
-            if posterior < min_posterior:
-                continue
-            k = picked[p]
-            sums[k, 0] += posterior
-            for j in range(dimension):
-                difference = rows[i, j] - means[k, j]
-                weighted = posterior * difference
-                sums[k, 1 + j] += weighted
-                sums[k, 1 + dimension + j] += weighted * difference
-    return log_likelihood
