@@ -23,13 +23,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 from compare.demo.figure import PROPS, Actor, actor, draw, prop
 from compare.demo.motions import FPS, MOTIONS, poses
 from compare.demo.scene import (
     HEIGHT,
-    SUPERSAMPLING,
     WIDTH,
     CameraStyle,
     background,
@@ -176,15 +176,9 @@ def render(clip: Clip, studio: Studio, *, seed: int) -> np.ndarray:
     for index, view in enumerate(views):
         frame = film(studio.canvas, view, offset)
         draw(frame, view, studio.cast, held, performance, index, place)
-        frames[index] = _halved(frame[:, ::-1] if mirrored else frame)
+        small = cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        frames[index] = small[:, ::-1] if mirrored else small
     return frames
-
-
-def _halved(frame: np.ndarray) -> np.ndarray:
-    """Average squares of supersampled pixels."""
-    squares = frame.reshape(HEIGHT, SUPERSAMPLING, WIDTH, SUPERSAMPLING, 3)
-    total = squares.sum(axis=(1, 3), dtype=np.uint16)
-    return ((total + SUPERSAMPLING**2 // 2) // SUPERSAMPLING**2).astype(np.uint8)
 
 
 def _clips(settings: Settings) -> Iterator[Clip]:
