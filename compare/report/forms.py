@@ -47,7 +47,7 @@ def terminal_table(run: Run) -> Table:
         title_style="",
         caption="class: mean over classes; time: fit and score",
     )
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")  # the one column that may break lines
     for heading in ("%", *intervals, "class", "right", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for role, _ in ROLES:
@@ -160,4 +160,4 @@ def _plain(text: str) -> str:
 
 def _breakable(text: str) -> Markup:
     """Escape a text for the page and let lines break after its punctuation."""
-    return Markup("<wbr>").join(re.split(r"(?<=[/:+_.])(?=\w)(?<![0-9][.])", text))
+    return Markup("<wbr>").join(re.split(r"(?<=[/:+_.=])(?=\w)(?<![0-9][.])", text))
