@@ -13,6 +13,7 @@ from compare.benchmark import Result, Role, Run
 from compare.metrics import Interval
 
 MAX_CELLS_SHOWN = 16  # classes up to which a confusion matrix is a table with numbers
+MAX_NARROW, LONG_NAME = 8, 12  # classes, and characters of a name, that fit a third of the page
 HEAT_LEVELS = 8
 N_CONFUSIONS = 12  # most frequent confusions listed beside a heat map
 ROLES: tuple[tuple[Role, str], ...] = (
@@ -58,6 +59,7 @@ def page_content(run: Run) -> dict[str, Any]:
         "gains": [_gain(result, run) for result in run.of("fusion")],
         "confusions": [_confusion(result) for result in run.results],
         "as_tables": len(classes) <= MAX_CELLS_SHOWN,
+        "wide": len(classes) > MAX_NARROW or max(map(len, classes)) > LONG_NAME,
         "classes": classes,
         "excluded": [{"id": bad.id, "reason": bad.reason} for bad in run.excluded],
         "unable": dict(run.unable),
