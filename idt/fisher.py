@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike
 from idt.codebook import PCA, Codebook, DiagonalGMM, check_rows
 from idt.codebook.posteriors import Statistics
 
+BLOCK_ROWS = 16_384  # rows reduced at a time
 MIN_POSTERIOR = 1e-6  # posteriors below count as 0, as they do in VLFeat
 
 
@@ -67,9 +68,13 @@ class FisherAccumulator:
         ValueError
             Rows of another dimension, or not finite.
         """
-        if self.pca is not None:
-            rows = self.pca.transform(rows)
-        self._sums += self.gmm.statistics(rows, min_posterior=MIN_POSTERIOR)
+        first = self.gmm.means_ if self.pca is None else self.pca.components_
+        rows = check_rows(rows, n_columns=first.shape[1])
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = rows[start : start + BLOCK_ROWS]
+            if self.pca is not None:
+                block = self.pca.transform(block)
+            self._sums += self.gmm.statistics(block, min_posterior=MIN_POSTERIOR)
 
     def finish(self) -> np.ndarray:
         """Return the Fisher vector of all rows so far, float32 (2 * n_components * dimension,).

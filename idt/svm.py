@@ -42,7 +42,8 @@ class LinearSVM:
     loss
         ``"squared_hinge"`` or ``"hinge"``.
     tol
-        Stop when the projected gradients of a class differ by no more than this, as LIBLINEAR does.
+        Stop when the projected gradients of a class, and 0, differ by no more than this: LIBLINEAR's
+        rule, closed against a few rows that have the same gradient.
     max_iter
         Most passes over the rows for each class.
     seed
@@ -253,8 +254,9 @@ def _check_labels(y: ArrayLike, n_rows: int, n_classes: int | None) -> np.ndarra
             "both for the same videos"
         )
     if labels.dtype.kind not in "iu" or labels.min() < 0:
+        least = labels.min() if labels.dtype.kind in "iuf" else labels[0]
         raise ValueError(
-            f"y must be integers from 0, got {labels.dtype} from {labels.min()}; number the classes"
+            f"y must be integers from 0, got {labels.dtype} from {least}; number the classes"
         )
     labels = labels.astype(np.int64)
     n_classes = int(labels.max()) + 1 if n_classes is None else n_classes
@@ -327,7 +329,7 @@ def _descend_dual(
     highest, lowest = np.inf, -np.inf  # projected gradients of the pass before
     state = np.uint64(seed) * np.uint64(2654435769) + np.uint64(88172645463325252)
     for n_passes in range(1, max_iter + 1):
-        now_highest, now_lowest = -np.inf, np.inf
+        now_highest, now_lowest = 0.0, 0.0  # one row alone must not look settled
         for t in range(n_active):
             state ^= state << np.uint64(13)
             state ^= state >> np.uint64(7)

@@ -228,6 +228,8 @@ class Codebook:
             head = json.loads(arrays["head"].tobytes())
             if not isinstance(head, dict) or head.get("format") != FORMAT:
                 raise ValueError(f"it is not of the form {FORMAT!r}")
+            if not isinstance(head["descriptors"], dict) or not head["descriptors"]:
+                raise ValueError("it holds no descriptor")
             codebook = cls(**head["settings"])
             codebook.pcas_, codebook.gmms_, codebook.dimensions_ = {}, {}, {}
             for i, (name, dimension) in enumerate(head["descriptors"].items()):
@@ -241,8 +243,6 @@ class Codebook:
                 vars(gmm).update((k, v) for k, v in vars(stored).items() if k.endswith("_"))
                 codebook.pcas_[name], codebook.gmms_[name] = pca, gmm
                 codebook.dimensions_[name] = dimension
-        if not codebook.dimensions_:
-            raise ValueError("it holds no descriptor")
         return codebook
 
     def _mixture(self) -> DiagonalGMM:

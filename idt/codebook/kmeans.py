@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -97,29 +99,38 @@ def _find_nearest(
 
 
 def _spread(rows: np.ndarray, n_clusters: int, random: np.random.Generator) -> np.ndarray:
-    """k-means++ centres: each next one far from those before, by squared distance."""
+    """k-means++ centres: each the best of some rows drawn by their squared distance so far."""
+    n_drawn = 2 + int(math.log(n_clusters))
     centres = np.empty((n_clusters, rows.shape[1]), dtype=np.float32)
     centres[0] = rows[random.integers(len(rows))]
     nearest = np.full(len(rows), np.finfo(np.float32).max, dtype=np.float32)
+    _approach(rows, centres[0], nearest, nearest)
+    trials = np.empty((n_drawn, len(rows)), dtype=np.float32)
     for k in range(1, n_clusters):
-        _approach(rows, centres[k - 1], nearest)
         cumulated = np.cumsum(nearest, dtype=np.float64)
-        if cumulated[-1] > 0:
-            drawn = np.searchsorted(cumulated, random.random() * cumulated[-1], side="right")
-        else:  # fewer different rows than centres
-            drawn = random.integers(len(rows))
-        centres[k] = rows[min(int(drawn), len(rows) - 1)]
+        places = np.searchsorted(cumulated, random.random(n_drawn) * cumulated[-1], side="right")
+        places = np.minimum(places, len(rows) - 1)  # all 0: fewer different rows than centres
+        totals = [
+            _approach(rows, rows[place], nearest, trial)
+            for place, trial in zip(places, trials, strict=True)
+        ]
+        best = int(np.argmin(totals))
+        centres[k] = rows[places[best]]
+        nearest[:] = trials[best]
     return centres
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _approach(rows: np.ndarray, centre: np.ndarray, nearest: np.ndarray) -> None:
-    """Lower nearest (n,) to the squared distances of rows (n, d) from a centre (d,)."""
+def _approach(rows: np.ndarray, centre: np.ndarray, nearest: np.ndarray, out: np.ndarray) -> float:
+    """Lower nearest (n,) to squared distances of rows (n, d) from a centre (d,); return its sum."""
+    total = 0.0
     for i in range(len(rows)):
         distance = np.float32(0.0)
         for j in range(centre.size):
             distance += (rows[i, j] - centre[j]) ** 2
-        nearest[i] = min(nearest[i], distance)
+        out[i] = min(nearest[i], distance)
+        total += out[i]
+    return total
 
 
 def _move(
