@@ -42,8 +42,8 @@ class LinearSVM:
     loss
         ``"squared_hinge"`` or ``"hinge"``.
     tol
-        Stop when the projected gradients of a class, and 0, differ by no more than this: LIBLINEAR's
-        rule, closed against a few rows that have the same gradient.
+        Stop when the projected gradients of a class, and 0, differ by no more than this:
+        LIBLINEAR's rule, which without the 0 stops where all rows have the same gradient.
     max_iter
         Most passes over the rows for each class.
     seed

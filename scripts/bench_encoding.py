@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 def medians(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """Median seconds of each function, runs alternating, after one run of each unless it is long."""
+    """Median seconds of each function, runs alternating; short ones run once before."""
     times: list[list[float]] = [[] for _ in functions]
     for repeat in range(repeats + 1):
         for function, taken in zip(functions, times, strict=True):
