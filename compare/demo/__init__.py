@@ -39,7 +39,7 @@ from compare.demo.scene import (
 )
 from idt.jobs import progress
 
-__all__ = ["FORMAT", "MOTIONS", "PROPS", "render", "write"]
+__all__ = ["FORMAT", "MOTIONS", "PROPS", "Clip", "Settings", "clips", "render", "write"]
 
 FORMAT = 1  # goes up when the same settings give other clips
 COLUMNS = ("path", "label", "group", "split")
@@ -51,10 +51,10 @@ SETTINGS_NAME = "settings.json"
 class Settings:
     """Everything that decides the files."""
 
-    seed: int
-    n_train_actors: int
-    n_test_actors: int
-    clips_per_class: int
+    seed: int = 0
+    n_train_actors: int = 6
+    n_test_actors: int = 4
+    clips_per_class: int = 2
     format: int = FORMAT
 
 
@@ -181,7 +181,8 @@ def render(clip: Clip, studio: Studio, *, seed: int) -> np.ndarray:
     return frames
 
 
-def _clips(settings: Settings) -> Iterator[Clip]:
+def clips(settings: Settings) -> Iterator[Clip]:
+    """List every clip of a data set, those of one person together."""
     for number in range(settings.n_train_actors + settings.n_test_actors):
         split = "train" if number < settings.n_train_actors else "test"
         for motion in MOTIONS:
@@ -204,7 +205,8 @@ def _holds(folder: Path, settings: Settings) -> bool:
         raise FileExistsError(
             f"folder must be new or an embedded data set, got {str(folder)!r}; give another name"
         )
-    return marker.read_text(encoding="utf-8") == _written(settings)
+    whole = all((folder / clip.path).is_file() for clip in clips(settings))
+    return whole and marker.read_text(encoding="utf-8") == _written(settings)
 
 
 def _written(settings: Settings) -> str:
@@ -213,9 +215,9 @@ def _written(settings: Settings) -> str:
 
 def _write_all(folder: Path, settings: Settings, *, verbose: bool) -> None:
     """Write every clip, the CSV and the settings."""
-    clips = list(_clips(settings))
+    planned = list(clips(settings))
     studios: dict[int, Studio] = {}
-    for clip in progress(clips, label="rendering clips", verbose=verbose):
+    for clip in progress(planned, label="rendering clips", verbose=verbose):
         if clip.actor not in studios:
             studios = {clip.actor: _studio(settings.seed, clip.actor)}
         path = folder / clip.path
@@ -224,13 +226,17 @@ def _write_all(folder: Path, settings: Settings, *, verbose: bool) -> None:
     with (folder / CSV_NAME).open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
-        rows.writerows([c.path.as_posix(), c.label, c.group, c.split] for c in clips)
+        rows.writerows([c.path.as_posix(), c.label, c.group, c.split] for c in planned)
     (folder / SETTINGS_NAME).write_text(_written(settings), encoding="utf-8")
 
 
 def _encode(path: Path, frames: np.ndarray) -> None:
-    """Write an H.264 file; one thread, so that the bytes depend on the frames alone."""
-    options = {"crf": "18", "preset": "veryfast", "threads": "1"}
+    """Write an H.264 file whose bytes depend on the frames alone.
+
+    That takes one thread, and no look-ahead: x264's vector code for it differs from run to run.
+    """
+    x264 = "threads=1:bframes=0:rc-lookahead=0:no-mbtree=1"
+    options = {"crf": "20", "preset": "veryfast", "x264-params": x264}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height = frames.shape[2], frames.shape[1]

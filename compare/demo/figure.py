@@ -17,7 +17,7 @@ from compare.demo.scene import SUPERSAMPLING, affine, muted_colour, octave_noise
 
 BODY_HEIGHT = 88.0  # pixels of the finished frame
 GREY_WEIGHTS = np.array([0.114, 0.587, 0.299])  # of B, G, R in the grey level, ITU-R BT.601
-PROP_GREY = 112.0  # mean grey level of either prop
+PROP_GREY = 112.0  # of either prop in full light
 PROP_RADIUS = 0.105  # body heights
 # Blue, green and red of each prop before they are brought to the same grey level.
 PROPS = {"blue": (215.0, 112.0, 40.0), "red": (48.0, 62.0, 215.0)}
@@ -89,8 +89,8 @@ def prop(name: str, rng: np.random.Generator) -> Part:
     x, y = x - 2, y - side / 2
     distance = np.hypot(x - handle - radius, y)
     pattern = np.clip(1.4 * octave_noise((side, side), rng, coarsest=8, finest=4), -1, 1)
-    rim = np.where(distance > 0.8 * radius, -45.0, 0.0)
-    disc = np.clip(colour + (26 * pattern + rim)[:, :, None], 0, 255)
+    light = (0.9 + 0.2 * pattern) * np.where(distance > 0.8 * radius, 0.6, 1.0)  # no channel clips
+    disc = colour * light[:, :, None]
     grip = np.clip(0.12 * radius - np.abs(y) + 0.5, 0, 1) * (x >= 0) * (x < handle + 4)
     covered = np.clip(radius - distance + 0.5, 0, 1)
     opacity = np.maximum(covered, grip)
