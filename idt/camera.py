@@ -127,7 +127,7 @@ def flow_pairs(flow: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nda
     return points, points + flow[:, row, column].T
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _random_index(state: np.ndarray, count: int) -> int:
     """Next index below `count` of a multiply-with-carry generator."""
     value = state[0]
@@ -136,7 +136,7 @@ def _random_index(state: np.ndarray, count: int) -> int:
     return int((value & np.uint64(0xFFFFFFFF)) % np.uint64(count))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _has_line(points: np.ndarray, subset: np.ndarray) -> bool:
     """Whether three of four points lie on one line."""
     for i in range(4):
@@ -152,7 +152,7 @@ def _has_line(points: np.ndarray, subset: np.ndarray) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _solve(matrix: np.ndarray, right: np.ndarray) -> bool:
     """Solve a small linear system in place by elimination with pivoting; False if singular."""
     n = len(right)
@@ -179,7 +179,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fit_four(source: np.ndarray, target: np.ndarray, subset: np.ndarray, out: np.ndarray) -> bool:
     """Homography through four pairs, shifted and scaled for the arithmetic's sake."""
     centre = np.zeros((2, 2))
@@ -227,7 +227,7 @@ def _fit_four(source: np.ndarray, target: np.ndarray, subset: np.ndarray, out: n
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _count_inliers(
     source: np.ndarray, target: np.ndarray, h: np.ndarray, threshold: float, mask: np.ndarray
 ) -> int:
@@ -243,7 +243,7 @@ def _count_inliers(
     return n_inliers
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _run_ransac(
     source: np.ndarray,
     target: np.ndarray,
@@ -454,7 +454,7 @@ def camera_motion(
     return CameraMotion(homography, n_inliers, len(flow_matches[0]), len(surf_matches[0]))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _warp(
     previous: np.ndarray, current: np.ndarray, h: np.ndarray, margin: int, out: np.ndarray
 ) -> None:

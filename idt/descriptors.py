@@ -45,22 +45,25 @@ class Descriptor:
     vote: Callable[[np.ndarray, np.ndarray, Votes], None]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _vote_direction(
     dx: np.ndarray, dy: np.ndarray, bins: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:
     """Split the magnitude of each vector of a row between its direction's bin and the next."""
+    # Short loops over few arrays: the compiler proves these apart and vectorises them.
     for x in range(len(dx)):
-        magnitude = np.sqrt(dx[x] * dx[x] + dy[x] * dy[x])
-        position = fast_atan2(dy[x], dx[x]) * np.float32(N_DIRECTIONS / 360)
-        first = np.int32(position)
-        share = position - np.float32(first)
-        bins[x] = np.uint8(first & 7)
-        low[x] = magnitude * (np.float32(1) - share)
-        high[x] = magnitude * share
+        high[x] = fast_atan2(dy[x], dx[x]) * np.float32(N_DIRECTIONS / 360)
+    for x in range(len(dx)):
+        bins[x] = np.uint8(np.int32(high[x]) & 7)
+    for x in range(len(dx)):
+        low[x] = np.sqrt(dx[x] * dx[x] + dy[x] * dy[x])
+    for x in range(len(dx)):
+        share = high[x] - np.float32(np.int32(high[x]))
+        high[x] = low[x] * share
+        low[x] *= np.float32(1) - share
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _vote_gradients(image: np.ndarray, bins: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """Vote with the [-1 0 1] gradients of an image; they are 0 across a mirrored border."""
     n_rows, n_columns = image.shape
@@ -77,7 +80,7 @@ def _vote_gradients(image: np.ndarray, bins: np.ndarray, low: np.ndarray, high: 
         _vote_direction(dx, dy, bins[y], low[y], high[y])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _vote_flow(
     flow: np.ndarray, threshold: np.float32, bins: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:

@@ -77,7 +77,7 @@ FILTERS, INVERSE_ENTRIES = _polynomial_filters()
 # where a frame is flat or its structure has one direction, the last bit decides the flow.
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
     """Blur along rows, mirrored at the border."""
     n_rows, n_columns = image.shape
@@ -107,7 +107,7 @@ def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
                     target[x] += weight * source[x]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _blur_column(image: np.ndarray, taps: np.ndarray, y: int, out: np.ndarray) -> None:
     """Fill one row of the image blurred along columns, mirrored at the border."""
     n_rows, n_columns = image.shape
@@ -124,7 +124,7 @@ def _blur_column(image: np.ndarray, taps: np.ndarray, y: int, out: np.ndarray) -
             out[x] += (lower[x] + upper[x]) * weight
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _blur_and_resize(
     image: np.ndarray,
     taps: np.ndarray,
@@ -159,56 +159,104 @@ def _blur_and_resize(
             out[y, x] = upper * (one - fraction_y[y]) + lower * fraction_y[y]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_columns(
+    image: np.ndarray,
+    filters: np.ndarray,
+    y: int,
+    smooth: np.ndarray,
+    slope: np.ndarray,
+    curve: np.ndarray,
+) -> None:
+    """Apply g, y g and y^2 g along the columns for one row; `image` has 7 rows of margin."""
+    n_columns = image.shape[1]
+    centre = image[y + 7]
+    for x in range(n_columns):
+        smooth[x] = filters[0, 0] * centre[x]
+    slope[:] = 0
+    curve[:] = 0
+    for k in range(1, 8):
+        above, below = image[y + 7 - k], image[y + 7 + k]
+        g0, g1, g2 = filters[0, k], filters[1, k], filters[2, k]
+        for x in range(n_columns):
+            both = above[x] + below[x]
+            smooth[x] += g0 * both
+            curve[x] += g2 * both
+        for x in range(n_columns):
+            slope[x] += g1 * (below[x] - above[x])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_smooth(
+    row: np.ndarray,
+    filters: np.ndarray,
+    entries: np.ndarray,
+    x1: np.ndarray,
+    x2: np.ndarray,
+    mean: np.ndarray,
+) -> None:
+    """Coefficients of x and x^2 along a row with 7 columns of margin, and the mean's share."""
+    e11, e03, e33 = entries[0], entries[1], entries[2]
+    for x in range(len(x1)):
+        b1 = np.float64(filters[0, 0] * row[x + 7])
+        b2 = 0.0
+        b4 = 0.0
+        for k in range(1, 8):
+            right, left = row[x + 7 + k], row[x + 7 - k]
+            both = np.float64(right + left)
+            b1 += filters[0, k] * both
+            b4 += filters[2, k] * both
+            b2 += filters[1, k] * (right - left)
+        x1[x] = b2 * e11
+        x2[x] = b1 * e03 + b4 * e33
+        mean[x] = b1 * e03
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_slope(
+    row: np.ndarray, filters: np.ndarray, entries: np.ndarray, y1: np.ndarray, xy: np.ndarray
+) -> None:
+    """Coefficients of y and x y along a row of slopes with 7 columns of margin."""
+    e11, e55 = entries[0], entries[3]
+    for x in range(len(y1)):
+        b3 = np.float64(filters[0, 0] * row[x + 7])
+        b6 = 0.0
+        for k in range(1, 8):
+            right, left = row[x + 7 + k], row[x + 7 - k]
+            b3 += filters[0, k] * (right + left)
+            b6 += filters[1, k] * (right - left)
+        y1[x] = b3 * e11
+        xy[x] = b6 * e55
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_curve(
+    row: np.ndarray, filters: np.ndarray, e33: float, mean: np.ndarray, y2: np.ndarray
+) -> None:
+    """Coefficient of y^2 along a row of curvatures with 7 columns of margin."""
+    for x in range(len(y2)):
+        b5 = np.float64(filters[0, 0] * row[x + 7])
+        for k in range(1, 8):
+            b5 += filters[0, k] * (row[x + 7 + k] + row[x + 7 - k])
+        y2[x] = mean[x] + b5 * e33
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _expand_polynomial(
     image: np.ndarray, filters: np.ndarray, entries: np.ndarray, out: np.ndarray
 ) -> None:
     """Coefficients y, x, yy, xx, xy of the local quadratic; `image` has 7 rows of margin."""
     n_columns = image.shape[1]
-    n_rows = image.shape[0] - 14
-    margin = 16
-    rows = np.empty((3, n_columns + 2 * margin), np.float32)
-    e11, e03, e33, e55 = entries[0], entries[1], entries[2], entries[3]
-    for y in range(n_rows):
-        for x in range(n_columns):
-            smooth = filters[0, 0] * image[y + 7, x]
-            slope = np.float32(0)
-            curve = np.float32(0)
-            for k in range(1, 8):
-                above = image[y + 7 - k, x]
-                below = image[y + 7 + k, x]
-                both = above + below
-                smooth += filters[0, k] * both
-                slope += filters[1, k] * (below - above)
-                curve += filters[2, k] * both
-            rows[0, margin + x] = smooth
-            rows[1, margin + x] = slope
-            rows[2, margin + x] = curve
+    rows = np.empty((3, n_columns + 14), np.float32)
+    mean = np.empty(n_columns, np.float64)
+    for y in range(out.shape[1]):
+        _filter_columns(image, filters, y, rows[0, 7:-7], rows[1, 7:-7], rows[2, 7:-7])
         for c in range(3):
-            for k in range(1, 8):
-                rows[c, margin - k] = rows[c, margin]
-                rows[c, margin + n_columns - 1 + k] = rows[c, margin + n_columns - 1]
-        for x in range(n_columns):
-            c = margin + x
-            b1 = np.float64(filters[0, 0] * rows[0, c])
-            b2 = 0.0
-            b3 = np.float64(filters[0, 0] * rows[1, c])
-            b4 = 0.0
-            b5 = np.float64(filters[0, 0] * rows[2, c])
-            b6 = 0.0
-            for k in range(1, 8):
-                both = np.float64(rows[0, c + k] + rows[0, c - k])
-                b1 += filters[0, k] * both
-                b4 += filters[2, k] * both
-                b2 += filters[1, k] * (rows[0, c + k] - rows[0, c - k])
-                b3 += filters[0, k] * (rows[1, c + k] + rows[1, c - k])
-                b6 += filters[1, k] * (rows[1, c + k] - rows[1, c - k])
-                b5 += filters[0, k] * (rows[2, c + k] + rows[2, c - k])
-            out[0, y, x] = b3 * e11
-            out[1, y, x] = b2 * e11
-            out[2, y, x] = b1 * e03 + b5 * e33
-            out[3, y, x] = b1 * e03 + b4 * e33
-            out[4, y, x] = b6 * e55
+            rows[c, :7] = rows[c, 7]
+            rows[c, n_columns + 7 :] = rows[c, n_columns + 6]
+        _filter_smooth(rows[0], filters, entries, out[1, y], out[3, y], mean)
+        _filter_slope(rows[1], filters, entries, out[0, y], out[4, y])
+        _filter_curve(rows[2], filters, entries[2], mean, out[2, y])
 
 
 def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
@@ -244,7 +292,7 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
     return expansions
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _update_matrices(
     first: np.ndarray,
     second: np.ndarray,
@@ -334,7 +382,7 @@ def _update_matrices(
             out[4, y, x] = r6 * r2 + r5 * r3
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _solve_flow(
     matrices: np.ndarray, taps: np.ndarray, regulariser: float, flow: np.ndarray
 ) -> None:

@@ -20,7 +20,7 @@ MAX_CORNERS = 1000
 CORNER_DISTANCE = 3.0  # pixels
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _min_eigenvalues(image: np.ndarray, out: np.ndarray) -> None:
     """Smaller eigenvalue of the 3 x 3 sum of Sobel products; mirrored borders."""
     n_rows, n_columns = image.shape
@@ -92,7 +92,7 @@ def min_eigenvalues(grey: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _seed_points(
     eigenvalues: np.ndarray, live: np.ndarray, stride: int, threshold: np.float32
 ) -> np.ndarray:
@@ -148,7 +148,7 @@ def seed_points(
     return _seed_points(eigenvalues, live, stride, threshold)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _local_maxima(
     eigenvalues: np.ndarray, threshold: np.float32, allowed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +179,7 @@ def _local_maxima(
     return index[:n_found], value[:n_found]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _keep_distant(
     index: np.ndarray, shape: tuple[int, int], distance: float, limit: int
 ) -> np.ndarray:

@@ -82,7 +82,7 @@ class Keypoints:
         return len(self.points)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def fast_atan2(y: np.float32, x: np.float32) -> np.float32:
     """Angle of (x, y) in degrees, [0, 360), by OpenCV's polynomial (error below 0.02 degrees)."""
     p1 = np.float32(0.9997878412794807 * 180 / np.pi)
@@ -104,7 +104,7 @@ def fast_atan2(y: np.float32, x: np.float32) -> np.float32:
     return angle
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _integrate(image: np.ndarray, out: np.ndarray) -> None:
     """Integral image with a row and a column of zeros in front."""
     out[0, :] = 0
@@ -116,7 +116,7 @@ def _integrate(image: np.ndarray, out: np.ndarray) -> None:
             out[y + 1, x + 1] = out[y, x + 1] + total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _scale_boxes(
     boxes: np.ndarray, old_size: int, new_size: int, corners: np.ndarray, weights: np.ndarray
 ) -> None:
@@ -129,7 +129,7 @@ def _scale_boxes(
         weights[k] = boxes[k, 4] / np.float32(area) if area > 0 else np.float32(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_box_row(
     integral: np.ndarray,
     corners: np.ndarray,
@@ -154,7 +154,7 @@ def _add_box_row(
             out[j] += np.float32(total) * weight
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _hessian_layer(
     integral: np.ndarray,
     boxes: np.ndarray,
@@ -187,7 +187,7 @@ def _hessian_layer(
             trace[i + margin, j + margin] = xx + yy
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _is_maximum(below: np.ndarray, layer: np.ndarray, above: np.ndarray, i: int, j: int) -> bool:
     """Whether a response exceeds its 26 neighbours."""
     value = layer[i, j]
@@ -200,7 +200,7 @@ def _is_maximum(below: np.ndarray, layer: np.ndarray, above: np.ndarray, i: int,
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _refine_maximum(
     below: np.ndarray, layer: np.ndarray, above: np.ndarray, i: int, j: int, offset: np.ndarray
 ) -> bool:
@@ -234,7 +234,7 @@ def _refine_maximum(
     return abs(offset[0]) <= 1 and abs(offset[1]) <= 1 and abs(offset[2]) <= 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _find_maxima(
     responses: np.ndarray,
     n_rows: int,
@@ -270,7 +270,7 @@ def _find_maxima(
     return n_found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _detect(integral: np.ndarray, boxes: np.ndarray, threshold: np.float32) -> np.ndarray:
     """All keypoints (x, y, size, response) of a frame, in order of octave, layer and raster."""
     n_rows, n_columns = integral.shape[0] - 1, integral.shape[1] - 1
@@ -292,7 +292,7 @@ def _detect(integral: np.ndarray, boxes: np.ndarray, threshold: np.float32) -> n
     return found[:n_found]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _orient(integral: np.ndarray, keypoint: np.ndarray, samples: np.ndarray) -> np.float32:
     """Dominant direction of Haar responses around a keypoint; -1 where none can be sampled."""
     scale = keypoint[2] * np.float32(1.2) / np.float32(9)
@@ -342,7 +342,7 @@ def _orient(integral: np.ndarray, keypoint: np.ndarray, samples: np.ndarray) -> 
     return fast_atan2(np.float32(-best_y), np.float32(best_x))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cut_patch(
     image: np.ndarray, keypoint: np.ndarray, angle: np.float32, patch: np.ndarray
 ) -> None:
@@ -395,7 +395,7 @@ def _cut_patch(
             patch[i, j] = np.rint(patch[i, j])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _describe_patch(patch: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """Fill a 128-number descriptor: 4 x 4 cells of sums of signed and absolute differences."""
     out[:] = 0
@@ -427,7 +427,7 @@ def _describe_patch(patch: np.ndarray, weights: np.ndarray, out: np.ndarray) -> 
         out[k] *= scale
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _describe(
     image: np.ndarray,
     integral: np.ndarray,

@@ -102,7 +102,7 @@ def _grow(array: np.ndarray, n_rows: int) -> np.ndarray:
     return np.concatenate([array, np.zeros((n_rows, *array.shape[1:]), array.dtype)])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _advance(
     points: np.ndarray,
     steps: np.ndarray,
@@ -132,7 +132,7 @@ def _advance(
             points[slot, now + 1, 1] = y
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _describe_tracks(
     points: np.ndarray,
     steps: np.ndarray,
