@@ -12,7 +12,8 @@ from idt.codebook.posteriors import Scorer, Statistics
 from idt.codebook.rows import check_rows
 
 MAX_KMEANS_ROWS = 128  # for each component
-DEAD_MASS = 1.0  # rows; a component with less is restarted
+DEAD_MASS = 1.0  # rows; a component with less is restarted, unless
+DEAD_SHARE = 0.05  # rows are so few that this share of an even split is still less
 
 
 class DiagonalGMM:
@@ -217,7 +218,8 @@ class DiagonalGMM:
         means = self.means_ + shift
         variances = np.maximum(statistics.second / mass - shift**2, floor)
         weights = statistics.mass / statistics.mass.sum()
-        dead = np.flatnonzero(statistics.mass < DEAD_MASS)
+        least = min(DEAD_MASS, DEAD_SHARE * statistics.n_rows / len(weights))
+        dead = np.flatnonzero(statistics.mass < least)
         for k in dead:
             # Two halves of the heaviest component, apart along its widest axis: together they have
             # its mean and its variances, so that the likelihood hardly changes.

@@ -254,6 +254,14 @@ class TestDiagonalGMM:
         assert mixture.weights_.min() > 0.1
         assert (np.diff(mixture.log_likelihoods_)[1:] > -1e-6).all()
 
+    @pytest.mark.parametrize("n_components", [10, 30])
+    def test_hardly_more_rows_than_components(self, n_components: int) -> None:
+        rows = blobs(30, 5, 6)
+        mixture = DiagonalGMM(n_components).fit(rows)
+        assert mixture.converged_
+        assert mixture.weights_.sum() == pytest.approx(1)
+        assert np.isfinite(mixture.score(rows))
+
     def test_variance_has_a_floor(self) -> None:
         rows = blobs(400, 3, 2)
         rows[:200] = rows[0]
