@@ -15,6 +15,7 @@ app = typer.Typer(
     name="deep",
     help="Train two-stream networks on videos and score videos with them.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

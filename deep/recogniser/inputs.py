@@ -25,6 +25,10 @@ def checked_classes(
             f"labels must be 0 to n_classes - 1, got {sorted(set(labels))[0]}; number the classes"
         )
     n_classes = max(int(label) for label in labels) + 1
+    if len(set(labels)) < 2:
+        raise ValueError(
+            f"labels must be of at least two classes, got only {labels[0]}; add videos of another"
+        )
     names = [str(name) for name in class_names or range(n_classes)]
     if n_classes > len(names):
         raise ValueError(

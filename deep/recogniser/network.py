@@ -151,6 +151,9 @@ class NetworkRecogniser:
         names = checked_classes(videos, labels, class_names)
         self._settle()
         stored = [outcome.result() for outcome in self.prepare(videos)]
+        if self.verbose:
+            note = " (from ImageNet)" if self.backbone_ in backbones.PRETRAINED else ""
+            print(f"{self.model}: backbone {self.backbone_}{note}", file=sys.stderr)
         recipe, module = self.recipe_, models.load(self.model)
         with reproducible(self.seed):
             network = module.build(len(names), backbone=self.backbone_, **_part(recipe, "build"))
@@ -334,10 +337,6 @@ class NetworkRecogniser:
             stack=module.INPUT.stack,
         )
         self.cutting_ = Cutting(bound=self.flow.bound, **_part(self.recipe_, "cutting"))
-        if self.verbose:
-            note = " (from ImageNet)" if self.backbone_ in backbones.PRETRAINED else ""
-            said = f"{self.model}: backbone {self.backbone_}{note}"
-            print(said, file=sys.stderr)
 
     def _cache_folder(self) -> Path:
         if self._folder is None:

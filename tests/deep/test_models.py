@@ -135,7 +135,7 @@ def test_unknown_names_list_the_known() -> None:
 def test_stack_is_interleaved() -> None:
     seen: list[torch.Tensor] = []
     tower = Tower("small", modality="flow", n_times=2)
-    tower.backbone.features = lambda x: (seen.append(x), x)[1]  # type: ignore[method-assign]
+    tower.backbone.features = lambda x: (seen.append(x), x)[1]  # type: ignore
     flow = torch.zeros(1, 1, 2, 2, 1, 1)
     flow[0, 0, :, :, 0, 0] = torch.tensor([[1.0, 2.0], [10.0, 20.0]])  # x1, x2; y1, y2
     tower(flow)

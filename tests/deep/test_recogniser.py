@@ -169,6 +169,8 @@ def test_wrong_labels(name: str, clips: Clips) -> None:
         recogniser.fit(paths[:2], [0, 2], class_names=["a", "b", "c"])
     with pytest.raises(ValueError, match="below the number of classes 1, got 1"):
         recogniser.fit(paths[:2], [0, 1], class_names=["a"])
+    with pytest.raises(ValueError, match="at least two classes, got only 1"):
+        recogniser.fit(paths[:2], [1, 1], class_names=["a", "b"])
     with pytest.raises(ValueError, match="videos must not be empty"):
         recogniser.fit([], [])
     with pytest.raises(ValueError, match="labels must be 0 to n_classes - 1, got -1"):
@@ -187,4 +189,4 @@ def test_wrong_options(clips: Clips, tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"bad\.mp4"):
-        NetworkRecogniser(**TINY).fit([bad], [0])
+        NetworkRecogniser(**TINY).fit([bad, clips[0][0]], [0, 1])
