@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Improved dense trajectories: extraction from videos.", no_args_is_help=True)
+app = typer.Typer(
+    help="Improved dense trajectories: extraction from videos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

@@ -94,7 +94,7 @@ def run(
     ------
     ValueError
         `workers` is less than 1.
-    RuntimeError
+    ChildProcessError
         A worker process died (out of memory, or killed); names the first item it left unfinished.
     """
     if workers < 1:
@@ -194,7 +194,7 @@ def _collect(future: Future[Outcome[Item, Value]], item: Item) -> Outcome[Item, 
     try:
         return future.result()
     except BrokenExecutor as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             f"a worker process died before {item!r} was done; it may have run out of memory: "
             "try fewer workers"
         ) from error

@@ -7,6 +7,7 @@ is the file refused. A declared frame count is never believed: frames are read u
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+
+# What is wrong with a file is said once, by VideoError, and not by FFmpeg on standard error too.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 MAX_SIDE = 4096  # pixels; a header that claims more is refused before memory is taken
 

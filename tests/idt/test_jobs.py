@@ -25,7 +25,7 @@ def test_a_failure_stops_nothing_and_keeps_its_error(workers):
 
 
 def test_a_dead_worker_is_named():
-    with pytest.raises(RuntimeError, match="a worker process died"):
+    with pytest.raises(ChildProcessError, match="a worker process died"):
         run(os._exit, [1, 1], label="dying", workers=2)
 
 
