@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -10,12 +11,12 @@ from deep.data import Batch
 from deep.train import _rate, reproducible, train
 
 
-def batches(epoch: int) -> Iterator[Batch]:
+def batches(epoch: int, *, segments: int = 3) -> Iterator[Batch]:
     """Twelve clips of three classes: colour tells the class, and so does the direction of flow."""
     generator = torch.Generator().manual_seed(epoch)
     labels = torch.arange(12) % 3
-    rgb = 0.3 * torch.rand(12, 3, 3, 1, 32, 32, generator=generator)
-    flow = 0.3 * torch.randn(12, 3, 2, 10, 32, 32, generator=generator)
+    rgb = 0.3 * torch.rand(12, segments, 3, 1, 32, 32, generator=generator)
+    flow = 0.3 * torch.randn(12, segments, 2, 10, 32, 32, generator=generator)
     for index, label in enumerate(labels):
         rgb[index, :, label] += 0.6
         flow[index, :, 0] += 2.0 * float(label - 1)
@@ -25,11 +26,13 @@ def batches(epoch: int) -> Iterator[Batch]:
 @pytest.mark.parametrize("name", models.available())
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_learns_a_handful_of_clips(name: str, optimiser: str) -> None:
+    module = models.load(name)
+    own = partial(batches, segments=module.INPUT.segments)
     with reproducible(0):
-        network = models.load(name).build(3, backbone="small", dropout=0.1)
+        network = module.build(3, backbone="small", dropout=0.1)
         rate = 0.02 if optimiser == "sgd" else 2e-3
-        losses = train(network, batches, epochs=25, learning_rate=rate, optimiser=optimiser)
-        (unseen,) = batches(99)
+        losses = train(network, own, epochs=25, learning_rate=rate, optimiser=optimiser)
+        (unseen,) = own(99)
         with torch.inference_mode():
             heads = network.heads(unseen.rgb, unseen.flow)
     assert losses[-1] < 0.3 * losses[0]
