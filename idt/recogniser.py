@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from idt.codebook import Codebook
+from idt.codebook import MAX_SAMPLE, Codebook, RowSampler
 from idt.descriptors import HOF
 from idt.extract import ExtractOptions, extract
 from idt.fisher import FisherVectorEncoder
@@ -33,8 +33,6 @@ from idt.pyramid import to_grey
 from idt.svm import LinearSVM
 from idt.trajectories import Trajectories, provenance
 from idt.video import frames
-
-N_SAMPLES = 256_000  # descriptors that the codebooks are trained on, Wang & Schmid 2013
 
 
 class FisherVectorRecogniser:
@@ -69,7 +67,7 @@ class FisherVectorRecogniser:
         self,
         *,
         n_components: int = 256,
-        n_samples: int = N_SAMPLES,
+        n_samples: int = MAX_SAMPLE,
         C: float = 100.0,
         options: ExtractOptions | None = None,
         seed: int = 0,
@@ -156,27 +154,16 @@ class FisherVectorRecogniser:
         return [outcome.result() for outcome in outcomes]
 
     def _sample(self, paths: Sequence[Path]) -> dict[str, np.ndarray]:
-        """Draw trajectories of all videos, each in proportion to its number of them."""
-        counts = np.array([Trajectories.count(path) for path in paths])
-        rng = np.random.default_rng(self.seed)
-        total = int(counts.sum())
-        if total == 0:
+        """Draw trajectories over all videos alike."""
+        sampler = RowSampler(self.n_samples, seed=self.seed)
+        for path in progress(paths, label="sampling", verbose=self.verbose):
+            sampler.add(Trajectories.load(path).descriptors)
+        if sampler.n_seen == 0:
             raise ValueError(
                 "training videos must hold trajectories, got none in any of them; "
                 "they need more frames than a track is long, and motion"
             )
-        chosen = np.sort(rng.choice(total, size=min(self.n_samples, total), replace=False))
-        ends = np.cumsum(counts)
-        parts: dict[str, list[np.ndarray]] = {}
-        bar = progress(paths, label="sampling", verbose=self.verbose)
-        for path, count, end in zip(bar, counts, ends, strict=True):
-            first, last = np.searchsorted(chosen, [end - count, end])
-            if first == last:
-                continue
-            rows = chosen[first:last] - (end - count)
-            for name, values in Trajectories.load(path).descriptors.items():
-                parts.setdefault(name, []).append(values[rows])
-        return {name: np.concatenate(values) for name, values in parts.items()}
+        return sampler.sample()
 
     def _encode(self, paths: Sequence[Path]) -> np.ndarray:
         """Fisher vectors of trajectory files."""

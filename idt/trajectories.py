@@ -97,12 +97,6 @@ class Trajectories:
             for name, values in self.descriptors.items():
                 group.create_dataset(name, data=values.astype(dtype))
 
-    @staticmethod
-    def count(path: str | Path) -> int:
-        """Number of trajectories in a file, without reading them."""
-        with h5py.File(path, "r") as file:
-            return len(file["meta"])
-
     @classmethod
     def load(cls, path: str | Path) -> Trajectories:
         """Read what `save` wrote; descriptors come back as float32.

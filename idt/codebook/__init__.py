@@ -8,6 +8,6 @@ for each descriptor.
 from idt.codebook.book import Codebook
 from idt.codebook.mixture import DiagonalGMM
 from idt.codebook.pca import PCA
-from idt.codebook.rows import RowSampler, check_rows
+from idt.codebook.rows import MAX_SAMPLE, RowSampler, check_rows
 
-__all__ = ["PCA", "Codebook", "DiagonalGMM", "RowSampler", "check_rows"]
+__all__ = ["MAX_SAMPLE", "PCA", "Codebook", "DiagonalGMM", "RowSampler", "check_rows"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,6 +16,7 @@ from numpy.typing import ArrayLike
 from idt.codebook.mixture import DiagonalGMM
 from idt.codebook.pca import PCA
 from idt.codebook.rows import check_rows
+from idt.jobs import whole_file
 
 FORMAT = "trajfuse codebook 1"
 _PCA_ARRAYS = ("mean", "components", "explained_variance")
@@ -159,15 +158,8 @@ class Codebook:
                 arrays[f"{i}.pca.{key}"] = getattr(self.pcas_[name], f"{key}_")
             for key in _GMM_ARRAYS:
                 arrays[f"{i}.gmm.{key}"] = getattr(self.gmms_[name], f"{key}_")
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # names are none of its options
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # names are none of its options
 
     @classmethod
     def load(
