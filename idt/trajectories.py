@@ -18,7 +18,6 @@ import numpy as np
 
 from idt.jobs import whole_file
 
-DESCRIPTORS = {"trajectory": 30, "hog": 96, "hof": 108, "mbhx": 96, "mbhy": 96}  # name: numbers
 META_COLUMNS = (
     "frame",  # 0-based index of the last frame
     "mean_x",  # pixels, as are the four that follow

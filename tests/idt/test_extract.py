@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from idt.extract import ExtractOptions, extract
-from idt.trajectories import DESCRIPTORS, META_COLUMNS, Trajectories, agreement
+from idt.trajectories import META_COLUMNS, Trajectories, agreement
 from idt.video import VideoError, read
 
+DESCRIPTORS = {"trajectory": 30, "hog": 96, "hof": 108, "mbhx": 96, "mbhy": 96}
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
