@@ -53,7 +53,7 @@ class Settings:
 
     seed: int = 0
     n_train_actors: int = 6
-    n_test_actors: int = 4
+    n_test_actors: int = 3
     clips_per_class: int = 2
     format: int = FORMAT
 
@@ -98,7 +98,7 @@ def write(
     *,
     seed: int = 0,
     n_train_actors: int = 6,
-    n_test_actors: int = 4,
+    n_test_actors: int = 3,
     clips_per_class: int = 2,
     verbose: bool = False,
 ) -> Path:
