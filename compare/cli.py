@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 PROGRAM = "trajfuse"
 SHOWN = (ValueError, OSError, TypeError, ImportError)  # errors with a message made for users
 MANY = 8  # workers; more are seldom faster on one disk, and each takes memory
+# The embedded clips are 144: networks learn from scratch in few epochs, mixtures are small.
+DEMO_METHODS = (
+    "idt-fv:n_components=32:n_samples=32000,two-stream:backbone=small:epochs=20:n_clips=3:size=96"
+)
 FORWARDED = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
@@ -192,7 +196,7 @@ def demo_command(
         Path | None,
         typer.Option(help="Folder of the run. Default: runs/demo, or runs/demo-SEED for a seed."),
     ] = None,
-    methods: Annotated[str, typer.Option(help="Comma-separated.")] = "idt-fv,conv-fusion",
+    methods: Annotated[str, typer.Option(help="Comma-separated.")] = DEMO_METHODS,
     fuse: Fuse = "",
     seed: Seed = 0,
     workers: Workers = None,

@@ -18,9 +18,10 @@ from compare.demo.scene import SUPERSAMPLING, affine, muted_colour, octave_noise
 BODY_HEIGHT = 88.0  # pixels of the finished frame
 GREY_WEIGHTS = np.array([0.114, 0.587, 0.299])  # of B, G, R in the grey level, ITU-R BT.601
 PROP_GREY = 112.0  # of either prop in full light
-PROP_RADIUS = 0.105  # body heights
+PROP_RADIUS = 0.105  # body heights, along the handle
 # Blue, green and red of each prop before they are brought to the same grey level.
 PROPS = {"blue": (215.0, 112.0, 40.0), "red": (48.0, 62.0, 215.0)}
+PROP_BREADTH = {"blue": 1.0, "red": 0.6}  # across the handle, as a share of the radius along it
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def actor(rng: np.random.Generator) -> Actor:
 
 
 def prop(name: str, rng: np.random.Generator) -> Part:
-    """Paint a spotted paddle: the names differ in colour alone, and not in grey level.
+    """Paint a spotted paddle: the names differ in colour, not in grey level, and in breadth.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def prop(name: str, rng: np.random.Generator) -> Part:
     side = int(np.ceil(2 * radius + handle)) + 4
     y, x = np.mgrid[:side, :side].astype(np.float32)
     x, y = x - 2, y - side / 2
-    distance = np.hypot(x - handle - radius, y)
+    distance = np.hypot(x - handle - radius, y / PROP_BREADTH[name])
     pattern = np.clip(1.4 * octave_noise((side, side), rng, coarsest=8, finest=4), -1, 1)
     light = (0.9 + 0.2 * pattern) * np.where(distance > 0.8 * radius, 0.6, 1.0)  # no channel clips
     disc = colour * light[:, :, None]

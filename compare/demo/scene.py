@@ -36,11 +36,11 @@ class CameraStyle:
 def camera_style(rng: np.random.Generator) -> CameraStyle:
     """Draw a style."""
     return CameraStyle(
-        pan=rng.uniform(6, 14),
-        zoom=rng.uniform(0.05, 0.12),
-        roll=rng.uniform(0.04, 0.1),
-        shake=rng.uniform(0.6, 1.3),
-        roll_shake=rng.uniform(0.003, 0.008),
+        pan=rng.uniform(6, 15),
+        zoom=rng.uniform(0.07, 0.15),
+        roll=rng.uniform(0.05, 0.12),
+        shake=rng.uniform(0.7, 1.5),
+        roll_shake=rng.uniform(0.004, 0.01),
     )
 
 

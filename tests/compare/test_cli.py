@@ -75,7 +75,8 @@ def test_demo_renders_beside_the_run(
 
     monkeypatch.setattr("compare.demo.write", write)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["compare", "demo", "--seed", seed, "--quiet", "--workers", "1"]) == 0
+    line = ["compare", "demo", "--seed", seed, "--quiet", "--workers", "1"]
+    assert cli.main([*line, "--methods", "idt-fv,conv-fusion"]) == 0
     assert asked == [(Path("runs", f"{folder}-videos"), int(seed))]
     assert f"report: runs/{folder}/report.html" in capsys.readouterr().out
     assert (tmp_path / "runs" / folder / "report.html").is_file()

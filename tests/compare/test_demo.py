@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compare import datasets, demo
-from compare.demo.figure import PROP_RADIUS, PROPS, actor, prop
+from compare.demo.figure import PROP_BREADTH, PROP_RADIUS, PROPS, actor, prop
 from compare.demo.motions import MOTIONS, poses
 from compare.demo.scene import camera_path, camera_style, octave_noise
 from idt import video
@@ -116,11 +116,15 @@ def test_numbers_below_one_are_refused(name: str, tmp_path: Path) -> None:
         demo.write(tmp_path / "set", **{**SMALL, name: 0})
 
 
-def test_props_differ_in_colour_and_not_in_grey() -> None:
-    """Same pattern, same opacity, same grey level within rounding; far apart in colour."""
+def test_props_differ_in_colour_and_breadth_and_not_in_grey() -> None:
+    """Same pattern and same grey level within rounding; far apart in colour."""
     blue, red = (prop(name, np.random.default_rng(5)).picture for name in PROPS)
-    assert np.array_equal(blue[..., 3], red[..., 3])
-    solid = blue[..., 3] == 255
+    assert red[..., 3].sum() < 0.7 * blue[..., 3].sum()
+    # Where both are solid and in full light, inside their darker rims.
+    solid = np.minimum(blue[..., 3], red[..., 3]) == 255
+    middle = np.array(solid.shape) // 2
+    rows, columns = np.indices(solid.shape)
+    solid &= (np.abs(rows - middle[0]) < 4) & (np.abs(columns - middle[1]) < 8)
     greys = [cv2.cvtColor(p[..., :3], cv2.COLOR_BGR2GRAY)[solid].astype(int) for p in (blue, red)]
     assert np.abs(greys[0] - greys[1]).max() <= 1
     apart = np.abs(blue[solid].astype(int) - red[solid]).mean(axis=0)
@@ -155,7 +159,8 @@ def test_the_prop_stays_in_view_and_large_enough_for_its_colour(rendered: Path) 
         blue, _, red = np.moveaxis(video.read(clip.path).astype(int), -1, 0)
         difference = blue - red if clip.label.endswith("blue") else red - blue
         visible = (difference > 90).sum(axis=(1, 2))
-        area = np.pi * (PROP_RADIUS * 88) ** 2
+        breadth = PROP_BREADTH[clip.label.split()[1]]
+        area = breadth * np.pi * (PROP_RADIUS * 88) ** 2
         assert np.median(visible) > 0.5 * area
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compare import cli
 from compare.benchmark import methods
 from compare.benchmark.methods import Method
 
@@ -74,3 +75,10 @@ def test_yardsticks_run_where_they_can(
     able, unable = methods.yardsticks([Method("idt-fv")], everything)
     assert able == [Method("flow-hist")]
     assert "trajfuse[pretrained]" in unable["frame-features"]
+
+
+def test_the_methods_of_the_demo_exist_and_take_their_options() -> None:
+    asked = methods.parse_methods(cli.DEMO_METHODS)
+    names = {method.name for method in asked}
+    methods.check(asked, methods.find(names))
+    assert names == {"idt-fv", "two-stream"}
