@@ -125,6 +125,45 @@ def _blur_column(image: np.ndarray, taps: np.ndarray, y: int, out: np.ndarray) -
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _interpolate_row(
+    upper: np.ndarray,
+    lower: np.ndarray,
+    left: np.ndarray,
+    fraction_x: np.ndarray,
+    fraction_y: np.float32,
+    out: np.ndarray,
+) -> None:
+    """Fill a row bilinearly between two source rows: along x first, then along y."""
+    one = np.float32(1)
+    last = len(upper) - 1
+    for x in range(len(out)):
+        first = left[x]
+        second = min(first + 1, last)
+        near, far = one - fraction_x[x], fraction_x[x]
+        above = upper[first] * near + upper[second] * far
+        below = lower[first] * near + lower[second] * far
+        out[x] = above * (one - fraction_y) + below * fraction_y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _enlarge(
+    plane: np.ndarray,
+    top: np.ndarray,
+    fraction_y: np.ndarray,
+    left: np.ndarray,
+    fraction_x: np.ndarray,
+    factor: np.float32,
+    out: np.ndarray,
+) -> None:
+    """Resize a plane of flow bilinearly and scale its values."""
+    for y in range(out.shape[0]):
+        below = min(top[y] + 1, plane.shape[0] - 1)
+        _interpolate_row(plane[top[y]], plane[below], left, fraction_x, fraction_y[y], out[y])
+        for x in range(out.shape[1]):
+            out[y, x] *= factor
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _blur_and_resize(
     image: np.ndarray,
     taps: np.ndarray,
@@ -140,7 +179,6 @@ def _blur_and_resize(
     _blur_rows(image, taps, blurred)
     rows = np.empty((2, n_columns), np.float32)
     held = np.full(2, -1)
-    one = np.float32(1)
     for y in range(out.shape[0]):
         for r in range(2):
             wanted = min(top[y] + r, n_rows - 1)
@@ -150,13 +188,7 @@ def _blur_and_resize(
                 else:
                     _blur_column(blurred, taps, wanted, rows[r])
                 held[r] = wanted
-        for x in range(out.shape[1]):
-            first = left[x]
-            second = min(first + 1, n_columns - 1)
-            near, far = one - fraction_x[x], fraction_x[x]
-            upper = rows[0, first] * near + rows[0, second] * far
-            lower = rows[1, first] * near + rows[1, second] * far
-            out[y, x] = upper * (one - fraction_y[y]) + lower * fraction_y[y]
+        _interpolate_row(rows[0], rows[1], left, fraction_x, fraction_y[y], out[y])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -438,9 +470,11 @@ def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[
         n_rows, n_columns = first.shape[1:]
         flow = np.zeros((2, n_rows, n_columns), np.float32)
         if flows:
+            coarse = flows[-1]
+            rows = bilinear_positions(coarse.shape[1], n_rows)
+            columns = bilinear_positions(coarse.shape[2], n_columns)
             for c in range(2):
-                cv2.resize(flows[-1][c], (n_columns, n_rows), dst=flow[c])
-            flow *= SCALE_STEP
+                _enlarge(coarse[c], *rows, *columns, SCALE_STEP, flow[c])
         matrices = np.empty_like(first)
         for _ in range(ITERATIONS):
             _update_matrices(first, second, flow, BORDER_WEIGHTS, matrices)

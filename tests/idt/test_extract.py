@@ -71,7 +71,9 @@ def test_frames_as_an_array_give_what_the_file_gives(pan):
     np.testing.assert_array_equal(table.meta, pan.meta)
 
 
-@pytest.mark.parametrize("clip", ["kth_boxing_d1", "hmdb_cartwheel"])
+@pytest.mark.parametrize(
+    "clip", ["kth_boxing_d1", "hmdb_cartwheel", "ucf_icedancing_g01_c01", "k400_armwrestling"]
+)
 def test_known_camera_motion_gives_the_reference_programs_rows(shared, clip):
     folder = shared / "golden"
     table = extract(folder / "clips" / f"{clip}.avi", homographies=_homographies(folder, clip))
