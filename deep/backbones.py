@@ -298,7 +298,7 @@ def build(name: str, in_channels: int, *, last: str | None = None) -> Small | Ef
     kinds = {"small": Small, "efficientnet-lite0": EfficientNetLite0}
     kind = kinds[resolve(name)]
     network = kind(in_channels) if last is None else kind(in_channels, last=last)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs
     return network
 
 

@@ -141,6 +141,6 @@ def fields(frames: Iterable[np.ndarray], *, settings: FlowSettings) -> Iterator[
             )
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         if previous is not None:
-            flow = dis.calc(previous, grey, None)  # type: ignore[call-overload]
+            flow = dis.calc(previous, grey, None)  # type: ignore[call-overload]  # None: no start
             yield quantise(flow, bound=settings.bound)
         previous = grey

@@ -73,7 +73,7 @@ class SpatialFusion(nn.Module):
             self.conv = nn.Conv3d(2 * channels, channels, kernel_size=1)
             with torch.no_grad():
                 self.conv.weight[:, :, 0, 0, 0] = stacked_identity(channels, scales=scales)
-                self.conv.bias.zero_()  # type: ignore[union-attr]
+                self.conv.bias.zero_()  # type: ignore[union-attr]  # it has one
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Fuse.

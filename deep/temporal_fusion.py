@@ -40,7 +40,7 @@ class Conv3dFusion(nn.Module):
         identity = stacked_identity(channels, scales=scales)
         with torch.no_grad():
             self.conv.weight.copy_(identity[:, :, None, None, None] * gaussian_cube())
-            self.conv.bias.zero_()  # type: ignore[union-attr]
+            self.conv.bias.zero_()  # type: ignore[union-attr]  # it has one
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Fuse.
