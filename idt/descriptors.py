@@ -121,3 +121,6 @@ MBHX = Descriptor("mbhx", N_DIRECTIONS, vote_mbhx)
 MBHY = Descriptor("mbhy", N_DIRECTIONS, vote_mbhy)
 
 HISTOGRAM_DESCRIPTORS = (HOG, HOF, MBHX, MBHY)
+
+# Of a trajectory, in the order of the reference program's columns.
+DESCRIPTORS = ("trajectory", *(descriptor.name for descriptor in HISTOGRAM_DESCRIPTORS))

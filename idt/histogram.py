@@ -82,7 +82,7 @@ def _integrator(n_bins: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np
 INTEGRATORS = {n_bins: _integrator(n_bins) for n_bins in (8, 9)}
 
 
-def integrate(votes: Votes, n_bins: int) -> np.ndarray:
+def integrate(votes: Votes, n_bins: int, *, out: np.ndarray | None = None) -> np.ndarray:
     """Sum votes into an integral histogram.
 
     Parameters
@@ -91,6 +91,8 @@ def integrate(votes: Votes, n_bins: int) -> np.ndarray:
         One plane of votes.
     n_bins
         8 for directions alone, 9 for directions and a zero bin.
+    out
+        float32, one-dimensional and large enough: memory for the result; None takes new memory.
 
     Returns
     -------
@@ -103,9 +105,11 @@ def integrate(votes: Votes, n_bins: int) -> np.ndarray:
             "add its integrator to idt.histogram"
         )
     n_rows, n_columns = votes.bin.shape
-    out = np.empty((n_rows + 1, (n_columns + 1) * n_bins), np.float32)
-    INTEGRATORS[n_bins](votes.bin, votes.low, votes.high, out)
-    return out.reshape(n_rows + 1, n_columns + 1, n_bins)
+    size = (n_rows + 1) * (n_columns + 1) * n_bins
+    memory = np.empty(size, np.float32) if out is None else out[:size]
+    rows = memory.reshape(n_rows + 1, (n_columns + 1) * n_bins)
+    INTEGRATORS[n_bins](votes.bin, votes.low, votes.high, rows)
+    return rows.reshape(n_rows + 1, n_columns + 1, n_bins)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -174,11 +174,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def file_key(path: str | Path, settings: Mapping[str, Any]) -> str:
     """Name what is computed from a file under given settings: 20 hexadecimal digits.
 
-    The key changes with the file's path, size and time of change, and with any setting.
+    The key changes with the file's path, size and time of change, and with any setting; of a
+    folder, with those of the files in it.
     """
     path = Path(path).resolve()
     status = path.stat()
     content = [str(path), status.st_size, status.st_mtime_ns, settings]
+    if path.is_dir():
+        entries = [(entry.name, entry.stat()) for entry in os.scandir(path)]
+        content.append(sorted((name, each.st_size, each.st_mtime_ns) for name, each in entries))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 

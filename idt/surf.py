@@ -26,6 +26,7 @@ FIRST_FILTER = 9  # pixels, side of the smallest Hessian filter
 FILTER_STEP = 6  # pixels between the filters of the first octave
 ORIENTATION_RADIUS = 6  # in units of the keypoint's scale
 PATCH_SIZE = 20  # samples a side of the descriptor's patch
+PADDED_SIDE = 24  # numbers, whole vectors, that hold a side of it
 
 # Boxes (x0, y0, x1, y1, weight) on the 9 x 9 filter of the second derivatives xx, yy and xy.
 HESSIAN_BOXES = np.array(
@@ -130,41 +131,49 @@ def _scale_boxes(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _split_phases(integral: np.ndarray, step: int, out: np.ndarray) -> None:
+    """Rearrange rows by column modulo `step`: ``out[p, y, j] = integral[y, j * step + p]``."""
+    n_columns = integral.shape[1]
+    for y in range(integral.shape[0]):
+        row = integral[y]
+        for phase in range(step):
+            target = out[phase, y]
+            for j in range((n_columns - phase + step - 1) // step):
+                target[j] = row[j * step + phase]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_box_row(
-    integral: np.ndarray,
+    phases: np.ndarray,
     corners: np.ndarray,
     weight: np.float32,
     y: int,
-    step: int,
     out: np.ndarray,
 ) -> None:
     """Add the weighted sums of a box at every filter position of a row."""
-    above, below = integral[y + corners[1]], integral[y + corners[3]]
+    step = len(phases)
     # Views from each corner on, so that the loop's index is the only one and it can vectorise.
-    top_left, top_right = above[corners[0] :], above[corners[2] :]
-    bottom_left, bottom_right = below[corners[0] :], below[corners[2] :]
-    if step == 1:
-        for j in range(len(out)):
-            total = top_left[j] + bottom_right[j] - top_right[j] - bottom_left[j]
-            out[j] += np.float32(total) * weight
-    else:
-        for j in range(len(out)):
-            x = j * step
-            total = top_left[x] + bottom_right[x] - top_right[x] - bottom_left[x]
-            out[j] += np.float32(total) * weight
+    left, right = phases[corners[0] % step], phases[corners[2] % step]
+    top_left = left[y + corners[1], corners[0] // step :]
+    bottom_left = left[y + corners[3], corners[0] // step :]
+    top_right = right[y + corners[1], corners[2] // step :]
+    bottom_right = right[y + corners[3], corners[2] // step :]
+    for j in range(len(out)):
+        total = top_left[j] + bottom_right[j] - top_right[j] - bottom_left[j]
+        out[j] += np.float32(total) * weight
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _hessian_layer(
-    integral: np.ndarray,
+    phases: np.ndarray,
+    shape: tuple[int, int],
     boxes: np.ndarray,
     size: int,
-    step: int,
     determinant: np.ndarray,
-    trace: np.ndarray,
 ) -> None:
-    """Fill one layer with the determinant and trace of the box-filtered Hessian."""
-    n_rows, n_columns = integral.shape[0] - 1, integral.shape[1] - 1
+    """Fill one layer with the determinant of the box-filtered Hessian."""
+    n_rows, n_columns = shape
+    step = len(phases)
     if size > n_rows or size > n_columns:
         return
     corners = np.empty((3, 4, 4), np.int32)
@@ -175,16 +184,15 @@ def _hessian_layer(
     n_x = 1 + (n_columns - size) // step
     second = np.empty((3, n_x), np.float32)
     for i in range(1 + (n_rows - size) // step):
-        y = i * step
         second[:] = 0
         for k in range(3):
             for b in range(4):
                 if weights[k, b] != 0:
-                    _add_box_row(integral, corners[k, b], weights[k, b], y, step, second[k])
+                    _add_box_row(phases, corners[k, b], weights[k, b], i * step, second[k])
+        xx, yy, xy = second[0], second[1], second[2]
+        out = determinant[i + margin, margin:]
         for j in range(n_x):
-            xx, yy, xy = second[0, j], second[1, j], second[2, j]
-            determinant[i + margin, j + margin] = xx * yy - np.float32(0.81) * xy * xy
-            trace[i + margin, j + margin] = xx + yy
+            out[j] = xx[j] * yy[j] - np.float32(0.81) * xy[j] * xy[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -279,17 +287,47 @@ def _detect(integral: np.ndarray, boxes: np.ndarray, threshold: np.float32) -> n
     sizes = np.empty(4, np.int64)
     for octave in range(4):
         step = 1 << octave
-        shape = (4, n_rows // step + 1, n_columns // step + 1)
-        determinants = np.zeros(shape, np.float32)
-        trace = np.zeros(shape[1:], np.float32)
+        determinants = np.zeros((4, n_rows // step + 1, n_columns // step + 1), np.float32)
+        phases = np.zeros((step, n_rows + 1, n_columns // step + 1), np.int32)
+        _split_phases(integral, step, phases)
         for layer in range(4):
             sizes[layer] = (9 + 6 * layer) << octave
-            _hessian_layer(integral, boxes, sizes[layer], step, determinants[layer], trace)
+            _hessian_layer(phases, (n_rows, n_columns), boxes, sizes[layer], determinants[layer])
         for layer in range(1, 3):
             n_found = _find_maxima(
                 determinants, n_rows, n_columns, sizes, layer, step, threshold, found, n_found
             )
     return found[:n_found]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _dominant_angle(response_x: np.ndarray, response_y: np.ndarray) -> np.float32:
+    """Direction of the largest sum of responses within 29 degrees of a multiple of five."""
+    angles = np.empty(len(response_x), np.float32)
+    for k in range(len(response_x)):
+        angles[k] = fast_atan2(response_y[k], response_x[k])
+    # Such a window holds 12 runs of four degrees and the 11 multiples of five between them. Both
+    # are summed up for each of the 72 multiples, and repeated so that a window need not wrap.
+    runs = np.zeros((2, 84))
+    fives = np.zeros((2, 84))
+    for k in range(len(angles)):
+        degree = int(np.rint(angles[k])) % 360
+        sums = fives if degree % 5 == 0 else runs
+        sums[0, degree // 5] += response_x[k]
+        sums[1, degree // 5] += response_y[k]
+    runs[:, 72:] = runs[:, :12]
+    fives[:, 72:] = fives[:, :12]
+    best, best_x, best_y = 0.0, 0.0, 0.0
+    for step in range(72):
+        first = (step - 6) % 72  # the run that begins 29 degrees before
+        total_x, total_y = runs[0, first], runs[1, first]
+        for k in range(first + 1, first + 12):
+            total_x += runs[0, k] + fives[0, k]
+            total_y += runs[1, k] + fives[1, k]
+        length = total_x * total_x + total_y * total_y
+        if length > best:
+            best, best_x, best_y = length, total_x, total_y
+    return fast_atan2(np.float32(-best_y), np.float32(best_x))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -303,10 +341,9 @@ def _orient(integral: np.ndarray, keypoint: np.ndarray, samples: np.ndarray) -> 
     half = wavelet // 2
     weight = np.float32(1) / np.float32(half * wavelet)
     middle = np.float32(wavelet - 1) / np.float32(2)
-    # Responses by whole degree, twice around, then summed up: a window's sum is a difference.
-    sum_x = np.zeros(721, np.float64)
-    sum_y = np.zeros(721, np.float64)
-    n_angles = 0
+    response_x = np.empty(len(samples), np.float32)
+    response_y = np.empty(len(samples), np.float32)
+    n_responses = 0
     for k in range(len(samples)):
         x = int(np.rint(keypoint[0] + samples[k, 0] * scale - middle))
         y = int(np.rint(keypoint[1] + samples[k, 1] * scale - middle))
@@ -318,28 +355,18 @@ def _orient(integral: np.ndarray, keypoint: np.ndarray, samples: np.ndarray) -> 
         left, right = integral[y + half, x], integral[y + half, x + wavelet]
         haar_x = (bottom_right - bottom - top_right + top) - (bottom - bottom_left - top + top_left)
         haar_y = (right - left - top_right + top_left) - (bottom_right - bottom_left - right + left)
-        vx = np.float32(haar_x) * weight * samples[k, 2]
-        vy = np.float32(haar_y) * weight * samples[k, 2]
-        degree = int(np.rint(fast_atan2(vy, vx))) % 360
-        sum_x[degree + 1] += vx
-        sum_y[degree + 1] += vy
-        n_angles += 1
-    if n_angles == 0:
+        response_x[n_responses] = np.float32(haar_x) * weight * samples[k, 2]
+        response_y[n_responses] = np.float32(haar_y) * weight * samples[k, 2]
+        n_responses += 1
+    if n_responses == 0:
         return np.float32(-1)
-    sum_x[361:] = sum_x[1:361]
-    sum_y[361:] = sum_y[1:361]
-    for degree in range(720):
-        sum_x[degree + 1] += sum_x[degree]
-        sum_y[degree + 1] += sum_y[degree]
-    best, best_x, best_y = 0.0, 0.0, 0.0
-    for direction in range(0, 360, 5):
-        first = (direction - 29) % 360
-        total_x = sum_x[first + 59] - sum_x[first]
-        total_y = sum_y[first + 59] - sum_y[first]
-        length = total_x * total_x + total_y * total_y
-        if length > best:
-            best, best_x, best_y = length, total_x, total_y
-    return fast_atan2(np.float32(-best_y), np.float32(best_x))
+    return _dominant_angle(response_x[:n_responses], response_y[:n_responses])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_scaled(source: np.ndarray, weight: np.float32, out: np.ndarray) -> None:
+    for i in range(PADDED_SIDE):
+        out[i] += weight * source[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -366,10 +393,13 @@ def _cut_patch(
         inside = min((cell[i] + 1) * ratio, i + 1.0) - i
         share[i] = inside / ratio
         rest[i] = (1.0 - inside) / ratio if cell[i] + 1 < n_out else 0.0
+    pixels = image.reshape(-1)
     index = np.empty(size, np.int32)
-    pixels = image.ravel()
-    total = np.zeros((2, size), np.float32)
-    patch[:] = 0
+    value = np.empty(size, np.float32)
+    total = np.zeros(size, np.float32)
+    following = np.zeros(size, np.float32)
+    # Averaged along y, one window column after the other, so that averaging along x adds vectors.
+    averaged = np.zeros((size, PADDED_SIDE), np.float32)
     for i in range(size):
         row_x = start_x + np.float32(i) * sine
         row_y = start_y + np.float32(i) * cosine
@@ -380,19 +410,25 @@ def _cut_patch(
             y = min(max(y, np.int32(0)), np.int32(n_rows - 1))
             index[j] = y * np.int32(n_columns) + x
         for j in range(size):
-            value = np.float32(pixels[index[j]])
-            total[0, j] += share[i] * value
-            total[1, j] += rest[i] * value
+            value[j] = pixels[np.uint32(index[j])]
+        for j in range(size):
+            total[j] += share[i] * value[j]
+        if rest[i] > 0:
+            for j in range(size):
+                following[j] += rest[i] * value[j]
         if i + 1 == size or cell[i + 1] != cell[i]:
             for j in range(size):
-                patch[cell[i], cell[j]] += share[j] * total[0, j]
-                if rest[j] > 0:
-                    patch[cell[i], cell[j] + 1] += rest[j] * total[0, j]
-                total[0, j] = total[1, j]
-                total[1, j] = 0
+                averaged[j, cell[i]] = total[j]
+            total[:] = following
+            following[:] = 0
+    turned = np.zeros((n_out + 1, PADDED_SIDE), np.float32)
+    for j in range(size):
+        _add_scaled(averaged[j], share[j], turned[cell[j]])
+        if rest[j] > 0:
+            _add_scaled(averaged[j], rest[j], turned[cell[j] + 1])
     for i in range(n_out):
         for j in range(n_out):
-            patch[i, j] = np.rint(patch[i, j])
+            patch[i, j] = np.rint(turned[j, i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

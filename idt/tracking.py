@@ -1,8 +1,9 @@
 """Point tracks: moved by the flow, dropped at the border, tested for validity when complete.
 
 Points are (x, y) in pixels of their scale; a track has `length` steps and `length` + 1 points.
-Tracks move by the unwarped flow; the displacement kept as the trajectory shape is that of the
-stabilised flow, so that a track at rest in the scene has a shape of zeros however the camera moves.
+Tracks move by the unwarped flow; the displacement kept as the trajectory shape is usually that of
+the stabilised flow, so that a track at rest in the scene has a shape of zeros however the camera
+moves.
 
 References
 ----------
@@ -35,6 +36,7 @@ class Tracks:
     length: int = LENGTH
     points: np.ndarray = field(init=False)
     steps: np.ndarray = field(init=False)
+    moved: np.ndarray = field(init=False)
     age: np.ndarray = field(init=False)
     live: np.ndarray = field(init=False)
     free: np.ndarray = field(init=False)
@@ -44,6 +46,7 @@ class Tracks:
             raise ValueError(f"length must be at least 1 frame, got {self.length}; 15 is usual")
         self.points = np.zeros((0, self.length + 1, 2), np.float32)
         self.steps = np.zeros((0, self.length, 2), np.float32)
+        self.moved = np.zeros(0, np.float32)
         self.age = np.zeros(0, np.int64)
         self.live = np.zeros(0, np.int64)
         self.free = np.zeros(0, np.int64)
@@ -57,32 +60,52 @@ class Tracks:
         """Current points (x, y) of the live tracks, float32 (n_live, 2)."""
         return self.points[self.live, self.age[self.live]]
 
-    def start(self, seeds: np.ndarray) -> None:
-        """Begin a track at every seed, float32 (n, 2)."""
+    def start(self, seeds: np.ndarray) -> np.ndarray:
+        """Begin a track at every seed, float32 (n, 2); returns their slots."""
         missing = len(seeds) - len(self.free)
         if missing > 0:
             grown = max(missing, self.capacity)
             self.free = np.concatenate([self.free, np.arange(self.capacity, self.capacity + grown)])
             self.points = _grow(self.points, grown)
             self.steps = _grow(self.steps, grown)
+            self.moved = _grow(self.moved, grown)
             self.age = _grow(self.age, grown)
         slots, self.free = self.free[: len(seeds)], self.free[len(seeds) :]
         self.points[slots, 0] = seeds
+        self.moved[slots] = 0
         self.age[slots] = 0
         self.live = np.concatenate([self.live, slots])
+        return slots
 
-    def advance(self, flow: np.ndarray, stabilised: np.ndarray) -> None:
+    def advance(
+        self, flow: np.ndarray, described: np.ndarray, freed: np.ndarray, *, factor: float
+    ) -> None:
         """Move every live track one frame on; those that leave the image end.
 
         Parameters
         ----------
         flow
             float32 (2, row, column), planes (dx, dy) that move the points.
-        stabilised
+        described
             float32 (2, row, column), planes that give the trajectory its shape.
+        freed
+            float32 (2, row, column), planes without the camera's motion, which tell camera tracks.
+        factor
+            Takes the scale's pixels to full-resolution pixels.
         """
         kept = np.empty(len(self.live), np.bool_)
-        _advance(self.points, self.steps, self.age, self.live, flow, stabilised, kept)
+        _advance(
+            self.points,
+            self.steps,
+            self.moved,
+            self.age,
+            self.live,
+            flow,
+            described,
+            freed,
+            np.float32(factor),
+            kept,
+        )
         self._end(kept)
 
     def complete(self) -> np.ndarray:
@@ -106,10 +129,13 @@ def _grow(array: np.ndarray, n_rows: int) -> np.ndarray:
 def _advance(
     points: np.ndarray,
     steps: np.ndarray,
+    moved: np.ndarray,
     age: np.ndarray,
     live: np.ndarray,
     flow: np.ndarray,
-    stabilised: np.ndarray,
+    described: np.ndarray,
+    freed: np.ndarray,
+    factor: np.float32,
     kept: np.ndarray,
 ) -> None:
     """Add the flow at the rounded pixel to the newest point of every live track."""
@@ -125,8 +151,11 @@ def _advance(
         y += flow[1, row, column]
         kept[i] = x > 0 and x < n_columns and y > 0 and y < n_rows
         if kept[i]:
-            steps[slot, now, 0] = stabilised[0, row, column]
-            steps[slot, now, 1] = stabilised[1, row, column]
+            steps[slot, now, 0] = described[0, row, column]
+            steps[slot, now, 1] = described[1, row, column]
+            dx = freed[0, row, column] * factor
+            dy = freed[1, row, column] * factor
+            moved[slot] = max(moved[slot], np.sqrt(dx * dx + dy * dy))
             age[slot] = now + 1
             points[slot, now + 1, 0] = x
             points[slot, now + 1, 1] = y
@@ -136,6 +165,7 @@ def _advance(
 def _describe_tracks(
     points: np.ndarray,
     steps: np.ndarray,
+    moved: np.ndarray,
     slots: np.ndarray,
     factor: np.float32,
     remove_camera: bool,
@@ -180,16 +210,13 @@ def _describe_tracks(
             largest = max(largest, distance)
         if largest > MAX_STEP and largest > total * MAX_STEP_SHARE:
             continue
-        stabilised_total = np.float32(0)
-        stabilised_largest = np.float32(0)
+        if remove_camera and moved[slots[i]] <= MIN_STABILISED_STEP:
+            continue
+        described_total = np.float32(0)
         for t in range(length):
             dx = step[t, 0] * factor
             dy = step[t, 1] * factor
-            distance = np.sqrt(dx * dx + dy * dy)
-            stabilised_total += distance
-            stabilised_largest = max(stabilised_largest, distance)
-        if remove_camera and stabilised_largest <= MIN_STABILISED_STEP:
-            continue
+            described_total += np.sqrt(dx * dx + dy * dy)
         valid[i] = True
         statistics[i, 0] = mean_x
         statistics[i, 1] = mean_y
@@ -199,7 +226,7 @@ def _describe_tracks(
         for t in range(length):
             for c in range(2):
                 shapes[i, 2 * t + c] = (
-                    step[t, c] * factor / stabilised_total if stabilised_total > 0 else 0
+                    step[t, c] * factor / described_total if described_total > 0 else 0
                 )
 
 
@@ -235,6 +262,7 @@ def describe_tracks(
     _describe_tracks(
         tracks.points,
         tracks.steps,
+        tracks.moved,
         slots,
         np.float32(factor),
         remove_camera,

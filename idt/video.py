@@ -1,15 +1,20 @@
-"""Video files to frames: the only decoder of the project.
+"""Video files and folders of images to frames: the only decoder of the project.
 
 Frames are ``(row, column, 3)`` uint8 arrays in OpenCV's BGR order. OpenCV decodes; where it yields
 nothing (AV1 and a few pixel formats in the pip wheels), PyAV is tried, and only when that fails too
 is the file refused. A declared frame count is never believed: frames are read until they end.
+A folder's images are its frames, in the order of the numbers in their names.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -21,6 +26,10 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 MAX_SIDE = 4096  # pixels; a header that claims more is refused before memory is taken
+LARGEST_SIDE = 16384  # pixels; what is scaled down has to be decoded first
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
+)
 
 
 class VideoError(ValueError):
@@ -53,19 +62,22 @@ class VideoInfo:
     declared_frames: int
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, *, max_side: int | None = None) -> VideoInfo:
     """Read the header and the first frame of a video.
 
     Parameters
     ----------
     path
-        A video file.
+        A video file, or a folder of images.
+    max_side
+        As for `frames`.
 
     Returns
     -------
     VideoInfo
-        Width and height in pixels as decoded (rotation applied), frames per second (0 where the
-        file gives none) and the declared number of frames.
+        Width and height in pixels as `frames` gives them (rotated and scaled down), frames per
+        second (0 where the file gives none) and the declared number of frames; of a folder the
+        number of images.
 
     Raises
     ------
@@ -73,13 +85,16 @@ def probe(path: str | Path) -> VideoInfo:
         The file is missing, is no video, or gives not one frame.
     """
     path = _checked_path(path)
-    frame = next(frames(path))
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    finally:
-        capture.release()
+    frame = next(frames(path, max_side=max_side))
+    if path.is_dir():
+        fps, declared = 0.0, float(len(_image_files(path)))
+    else:
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        try:
+            fps = capture.get(cv2.CAP_PROP_FPS)
+            declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        finally:
+            capture.release()
     return VideoInfo(
         path=path,
         width=frame.shape[1],
@@ -89,15 +104,21 @@ def probe(path: str | Path) -> VideoInfo:
     )
 
 
-def frames(path: str | Path, *, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+def frames(
+    path: str | Path, *, start: int = 0, stop: int | None = None, max_side: int | None = None
+) -> Iterator[np.ndarray]:
     """Decode a video frame by frame.
 
     Parameters
     ----------
     path
-        A video file.
+        A video file, or a folder of images (png, jpg, bmp, tif, ppm, pgm, webp), which are taken in
+        the order of the numbers in their names.
     start, stop
         0-based range of frames, as in ``range(start, stop)``; `stop=None` reads to the end.
+    max_side
+        Pixels, at least 1. Frames with a longer side are scaled down to it, by the mean over each
+        pixel's area, and keep their aspect. None refuses frames of more than 4096 pixels a side.
 
     Yields
     ------
@@ -108,19 +129,24 @@ def frames(path: str | Path, *, start: int = 0, stop: int | None = None) -> Iter
     ------
     VideoError
         The file is missing, empty, not a video, gives not one frame, is larger than 4096 pixels a
-        side, or changes its size in mid-stream (the frame is named).
+        side (16384 where `max_side` is given), or changes its size in mid-stream (the frame is
+        named). Of a folder, that it has no images, or the image that cannot be used.
     """
     if start < 0 or (stop is not None and stop < start):
         raise ValueError(
             f"start and stop must be 0 <= start <= stop, got {start} and {stop}; "
             "count frames from 0"
         )
+    if max_side is not None and max_side < 1:
+        raise ValueError(f"max_side must be at least 1 pixel, got {max_side}; raise it")
     path = _checked_path(path)
+    limit = MAX_SIDE if max_side is None else LARGEST_SIDE
+    source = _decoded_images(path, limit) if path.is_dir() else _decoded(path, limit)
     shape: tuple[int, ...] | None = None
-    for index, frame in enumerate(_decoded(path)):
+    for index, frame in enumerate(islice(source, stop)):
         if shape is None:
             shape = frame.shape
-            _check_side(path, frame.shape[1], frame.shape[0])
+            _check_side(path, frame.shape[1], frame.shape[0], limit)
         elif frame.shape != shape:
             raise VideoError(
                 path,
@@ -128,43 +154,94 @@ def frames(path: str | Path, *, start: int = 0, stop: int | None = None) -> Iter
                 f"{frame.shape[0]} pixels; re-encode it at one size",
                 frame=index,
             )
-        if stop is not None and index >= stop:
-            return
         if index >= start:
-            yield frame
+            yield _scaled_down(frame, max_side)
 
 
-def read(path: str | Path, *, start: int = 0, stop: int | None = None) -> np.ndarray:
+def read(
+    path: str | Path, *, start: int = 0, stop: int | None = None, max_side: int | None = None
+) -> np.ndarray:
     """Decode a whole video, or a range of it, into one uint8 array (frame, row, column, 3), BGR.
 
-    Takes `n_frames` times a frame's memory; use `frames` to stream. Raises as `frames` does.
+    Takes `n_frames` times a frame's memory; use `frames` to stream, which tells the parameters too.
+    Raises as `frames` does.
     """
-    decoded = list(frames(path, start=start, stop=stop))
+    decoded = list(frames(path, start=start, stop=stop, max_side=max_side))
     if not decoded:
         raise VideoError(path, f"no frame in the range {start} to {stop}")
     return np.stack(decoded)
+
+
+def content_hash(path: str | Path) -> str:
+    """Tell a video by its bytes, whatever its name, place and time.
+
+    Parameters
+    ----------
+    path
+        A video file, or a folder of images.
+
+    Returns
+    -------
+    str
+        SHA-256 as 64 hexadecimal digits: of the file's bytes, as ``sha256sum`` prints it; of a
+        folder, of its images' own SHA-256, 32 bytes each, in the order of the frames.
+
+    Raises
+    ------
+    VideoError
+        The file is missing or empty, or the folder has no images.
+    """
+    path = _checked_path(path)
+    if path.is_dir():
+        digests = [_file_digest(image) for image in _image_files(path)]
+        return hashlib.sha256(b"".join(digests)).hexdigest()
+    return _file_digest(path).hex()
+
+
+def _file_digest(path: Path) -> bytes:
+    """SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _checked_path(path: str | Path) -> Path:
     path = Path(path)
     if not path.exists():
         raise VideoError(path, "no such file")
+    if path.is_dir():
+        return path
     if not path.is_file():
-        raise VideoError(path, "not a file")
+        raise VideoError(path, "neither a file nor a folder")
     if path.stat().st_size == 0:
         raise VideoError(path, "the file is empty (0 bytes)")
     return path
 
 
-def _check_side(path: Path, width: int, height: int) -> None:
-    if max(width, height) > MAX_SIDE:
-        raise VideoError(
-            path,
-            f"frames are {width}x{height} pixels, more than {MAX_SIDE} a side; scale it down first",
-        )
+def _check_side(
+    path: Path, width: int, height: int, limit: int, *, frame: int | None = None
+) -> None:
+    """Refuse frames that are too large to be decoded."""
+    if max(width, height) <= limit:
+        return
+    advice = "give max_side (--max-side) to have it scaled down"
+    if max(width, height) > LARGEST_SIDE:
+        advice = "scale it down first"
+    raise VideoError(
+        path, f"frames are {width}x{height} pixels, more than {limit} a side; {advice}", frame=frame
+    )
 
 
-def _decoded(path: Path) -> Iterator[np.ndarray]:
+def _scaled_down(frame: np.ndarray, max_side: int | None) -> np.ndarray:
+    """Frame with no side longer than `max_side`."""
+    height, width = frame.shape[:2]
+    longest = max(height, width)
+    if max_side is None or longest <= max_side:
+        return frame
+    size = [max(round(side * max_side / longest), 1) for side in (width, height)]
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+def _decoded(path: Path, limit: int) -> Iterator[np.ndarray]:
     """Frames from the first decoder that yields any."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
@@ -173,6 +250,7 @@ def _decoded(path: Path) -> Iterator[np.ndarray]:
                 path,
                 int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
                 int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+                limit,
             )
             ok, frame = capture.read()
             if ok:
@@ -184,10 +262,10 @@ def _decoded(path: Path) -> Iterator[np.ndarray]:
         raise VideoError(path, f"OpenCV cannot decode it ({error.err})") from error
     finally:
         capture.release()
-    yield from _decoded_by_av(path)
+    yield from _decoded_by_av(path, limit)
 
 
-def _decoded_by_av(path: Path) -> Iterator[np.ndarray]:
+def _decoded_by_av(path: Path, limit: int) -> Iterator[np.ndarray]:
     """Frames through PyAV, for files out of which OpenCV gets nothing."""
     n_frames = 0
     try:
@@ -195,7 +273,7 @@ def _decoded_by_av(path: Path) -> Iterator[np.ndarray]:
             if not container.streams.video:
                 raise VideoError(path, "it has no video stream")
             stream = container.streams.video[0]
-            _check_side(path, stream.codec_context.width, stream.codec_context.height)
+            _check_side(path, stream.codec_context.width, stream.codec_context.height, limit)
             for frame in container.decode(stream):
                 n_frames += 1
                 yield frame.to_ndarray(format="bgr24")
@@ -205,3 +283,64 @@ def _decoded_by_av(path: Path) -> Iterator[np.ndarray]:
         raise VideoError(path, f"decoding fails ({error})", frame=n_frames) from error
     if n_frames == 0:
         raise VideoError(path, "not one frame can be decoded")
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Images of a folder, by the numbers in their names; hidden files are left out."""
+    images = [
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in IMAGE_SUFFIXES
+        and not entry.name.startswith(".")
+        and entry.is_file()
+    ]
+    if not images:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise VideoError(folder, f"the folder holds no images ({suffixes})")
+    return sorted(images, key=_natural_order)
+
+
+def _natural_order(path: Path) -> tuple[list[str | int], str]:
+    """Sort key that puts frame_10 after frame_9."""
+    parts: list[str | int] = list(re.split("([0-9]+)", path.name.lower()))
+    parts[1::2] = [int(part) for part in parts[1::2]]
+    return parts, path.name
+
+
+def _decoded_images(folder: Path, limit: int) -> Iterator[np.ndarray]:
+    """Frames of a folder, of one size; errors name the image."""
+    shape: tuple[int, ...] | None = None
+    for index, path in enumerate(_image_files(folder)):
+        image = _decoded_image(path, index, limit)
+        if shape is None:
+            shape = image.shape
+        elif image.shape != shape:
+            raise VideoError(
+                path,
+                f"it has {image.shape[1]}x{image.shape[0]} pixels, the first image of the folder "
+                f"{shape[1]}x{shape[0]}; make all of one size",
+                frame=index,
+            )
+        yield image
+
+
+def _decoded_image(path: Path, index: int, limit: int) -> np.ndarray:
+    """Image as a frame; its header is read first, so that an absurd size takes no memory."""
+    try:
+        content = path.read_bytes()
+        with av.open(io.BytesIO(content)) as container:
+            sizes = [(part.width, part.height) for part in container.streams.video]
+    except (OSError, av.FFmpegError) as error:
+        reason = f"it cannot be read as an image ({error.strerror})"
+        raise VideoError(path, reason, frame=index) from error
+    width, height = sizes[0] if sizes else (0, 0)
+    if not width or not height:
+        raise VideoError(path, "no size of an image can be read from its header", frame=index)
+    _check_side(path, width, height, limit, frame=index)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise VideoError(path, f"OpenCV cannot decode it ({error.err})", frame=index) from error
+    if image is None:
+        raise VideoError(path, "it cannot be decoded as an image", frame=index)
+    return image

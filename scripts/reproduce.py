@@ -50,7 +50,8 @@ def run_demo(arguments: argparse.Namespace) -> Iterator[Row]:
     for seed in SEEDS:
         folder = arguments.runs / f"demo-{seed}"
         videos = demo.write(folder.with_name(f"{folder.name}-videos"), seed=seed)
-        yield from run("demo", videos, cli.DEMO_METHODS, "average", folder, seed, arguments.workers)
+        rule, workers = cli.DEMO_FUSE, arguments.workers
+        yield from run("demo", videos, cli.DEMO_METHODS, rule, folder, seed, workers)
 
 
 def run_ut_split(arguments: argparse.Namespace) -> Iterator[Row]:

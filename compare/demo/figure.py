@@ -18,10 +18,10 @@ from compare.demo.scene import SUPERSAMPLING, affine, muted_colour, octave_noise
 BODY_HEIGHT = 88.0  # pixels of the finished frame
 GREY_WEIGHTS = np.array([0.114, 0.587, 0.299])  # of B, G, R in the grey level, ITU-R BT.601
 PROP_GREY = 112.0  # of either prop in full light
-PROP_RADIUS = 0.105  # body heights, along the handle
+PROP_RADIUS = 0.12  # body heights, along the handle
 # Blue, green and red of each prop before they are brought to the same grey level.
 PROPS = {"blue": (215.0, 112.0, 40.0), "red": (48.0, 62.0, 215.0)}
-PROP_BREADTH = {"blue": 1.0, "red": 0.6}  # across the handle, as a share of the radius along it
+PROP_BREADTH = {"blue": 1.0, "red": 0.45}  # across the handle, as a share of the radius along it
 
 
 @dataclass(frozen=True)

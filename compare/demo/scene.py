@@ -16,7 +16,7 @@ from compare.demo.motions import FPS
 WIDTH, HEIGHT = 160, 120  # pixels
 SUPERSAMPLING = 2  # drawn at twice the size, then averaged
 MARGIN = 60  # pixels of background beyond the view, each side
-MUTED = 0.22  # greatest saturation of a background or garment; the props have about 0.8
+MUTED = 0.15  # greatest saturation of a background or garment; the props have about 0.8
 
 
 @dataclass(frozen=True)

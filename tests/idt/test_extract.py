@@ -1,11 +1,13 @@
 """From videos to tables: the reference program's rows, and what short or odd input gives."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from idt.extract import ExtractOptions, extract
+from idt.camera import HumanBoxes
+from idt.extract import PRESETS, Extraction, ExtractOptions, extract
 from idt.trajectories import META_COLUMNS, Trajectories, agreement
 from idt.video import VideoError, read
 
@@ -40,12 +42,17 @@ def test_the_embedded_clip_gives_the_reference_programs_table(pan):
 
 
 def test_the_table_says_what_made_it(pan):
+    path = GOLDEN / "synthetic_pan.avi"
     assert pan.info["video"] == {
         "name": "synthetic_pan.avi",
         "width": 160,
         "height": 120,
+        "start": 0,
         "n_frames": 24,
+        "declared_frames": 24,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
+    assert pan.info["notes"] == []
     assert pan.info["settings"]["track_length"] == 15
     assert "trajfuse" in pan.info["versions"]
 
@@ -94,10 +101,11 @@ def test_a_still_video_gives_no_trajectories():
 
 
 @pytest.mark.parametrize("n_frames", [1, 15])
-def test_short_videos_give_an_empty_table(n_frames):
+def test_short_videos_give_an_empty_table_that_says_so(n_frames):
     table = extract(read(GOLDEN / "synthetic_pan.avi", stop=n_frames))
     assert len(table) == 0
     assert table.info["video"]["n_frames"] == n_frames
+    assert table.info["notes"] == [f"no trajectories: a track takes 16 frames, got {n_frames}"]
 
 
 def test_sixteen_frames_are_enough():
@@ -120,12 +128,162 @@ def test_known_identity_motion_switches_the_camera_off():
     assert len(table) > len(extract(video))
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_do_not_change_the_table(pan, threads):
+    table = extract(GOLDEN / "synthetic_pan.avi", threads=threads)
+    np.testing.assert_array_equal(table.meta, pan.meta)
+    for name, values in pan.descriptors.items():
+        np.testing.assert_array_equal(table.descriptors[name], values)
+
+
+def test_a_failure_in_a_thread_reaches_the_caller():
+    video = [*read(GOLDEN / "synthetic_pan.avi", stop=4), np.zeros((120, 160), np.uint8)]
+    with pytest.raises(ValueError, match="frame must be a uint8 array"):
+        extract(video, threads=2)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz", ".txt"])
+def test_streaming_writes_what_the_table_holds(pan, suffix, tmp_path):
+    path = tmp_path / f"pan{suffix}"
+    n_rows = Extraction(GOLDEN / "synthetic_pan.avi").save(path, dtype="float32")
+    assert n_rows == len(pan)
+    loaded = Trajectories.load(path)
+    np.testing.assert_allclose(loaded.meta, pan.meta, atol=1e-5)
+    for name, values in pan.descriptors.items():
+        np.testing.assert_allclose(loaded.descriptors[name], values, atol=1e-6)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_range_of_frames_keeps_the_videos_frame_numbers(pan):
+    extraction = Extraction(GOLDEN / "synthetic_pan.avi", start=4, stop=22)
+    table = extraction.table()
+    assert set(table.column("frame")) == {19.0, 20.0, 21.0}
+    assert extraction.n_frames == 18
+    places = (table.column("frame") - 7.5 - 4) / 18
+    np.testing.assert_allclose(table.column("t_pos"), places.clip(0, 0.999), atol=1e-6)
+    given = Extraction(read(GOLDEN / "synthetic_pan.avi"), start=4, stop=22).table()
+    np.testing.assert_array_equal(given.meta, table.meta)
+
+
+def test_left_out_descriptors_change_nothing_else(pan):
+    options = ExtractOptions(descriptors=("mbhy", "trajectory"))
+    table = extract(GOLDEN / "synthetic_pan.avi", options=options)
+    assert list(table.descriptors) == ["trajectory", "mbhy"]
+    np.testing.assert_array_equal(table.meta, pan.meta)
+    np.testing.assert_array_equal(table.descriptors["mbhy"], pan.descriptors["mbhy"])
+
+
+def test_plain_dense_trajectories_know_no_camera():
+    video = read(GOLDEN / "synthetic_pan.avi", stop=18)
+    plain = extract(video, options=ExtractOptions(stabilise="none"))
+    still = extract(video, homographies={}, options=ExtractOptions(remove_camera_tracks=False))
+    # Flow to a frame that was warped by the identity is the flow but for the warp's border.
+    np.testing.assert_array_equal(plain.meta[:, :7], still.meta[:, :7])
+    assert len(plain) > len(extract(video))
+
+
+def test_warping_and_removing_are_two_switches():
+    """The paper's WarpFlow-only and RmTrack-only rows."""
+    video = read(GOLDEN / "synthetic_pan.avi", stop=18)
+
+    def run(stabilise, remove):
+        options = ExtractOptions(stabilise=stabilise, remove_camera_tracks=remove)
+        return extract(video, options=options)
+
+    plain, removed = run("none", False), run("none", True)
+    warped, both = run("rewarp", False), run("rewarp", True)
+    assert len(plain) == len(warped) > len(removed)
+    assert len(warped) > len(both)
+    assert np.abs(plain.descriptors["hof"] - warped.descriptors["hof"]).mean() > 0.01
+    kept = {tuple(row) for row in plain.meta[:, :7]}
+    assert {tuple(row) for row in removed.meta[:, :7]} < kept
+
+
+def test_subtracting_the_camera_comes_near_to_rewarping(pan):
+    table = extract(GOLDEN / "synthetic_pan.avi", options=ExtractOptions(stabilise="subtract"))
+    measures = agreement(pan, table)
+    assert measures["match"] > 0.8
+    assert measures["pool_mbhx"] < 0.2
+
+
+def test_l2_normalised_cells_have_unit_length():
+    options = ExtractOptions(normalise="l2", n_time_cells=15, n_cells=1)
+    table = extract(read(GOLDEN / "synthetic_pan.avi", stop=17), options=options)
+    cells = table.descriptors["hog"].reshape(len(table), 15, 8)
+    np.testing.assert_allclose(np.linalg.norm(cells, axis=2), 1, rtol=1e-5)
+
+
+def test_an_interval_seeds_less_often():
+    video = read(GOLDEN / "synthetic_pan.avi")
+    every, third = extract(video), extract(video, options=ExtractOptions(interval=3))
+    assert set(third.column("frame")) <= {15.0, 18.0, 21.0}
+    first = every.column("frame") == 15
+    np.testing.assert_array_equal(
+        third.meta[third.column("frame") == 15, :9], every.meta[first, :9]
+    )
+
+
+@pytest.mark.parametrize("features", ["akaze", "sift", "orb", "none"])
+def test_other_features_find_the_same_camera(pan, features):
+    table = extract(GOLDEN / "synthetic_pan.avi", options=ExtractOptions(features=features))
+    assert agreement(pan, table)["match"] > 0.9
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.keys() - {"parity", "codec"}))
+def test_presets_find_the_moving_thing(pan, preset):
+    table = extract(GOLDEN / "synthetic_pan.avi", options=ExtractOptions.preset(preset))
+    assert len(table) > 50
+    assert np.isfinite(table.meta).all()
+    middle = np.median(table.meta[:, 1:3], axis=0)
+    np.testing.assert_allclose(middle, np.median(pan.meta[:, 1:3], axis=0), atol=10)
+
+
+def test_the_finest_scales_can_be_left_out(pan):
+    table = extract(GOLDEN / "synthetic_pan.avi", options=ExtractOptions(first_scale=1))
+    assert table.column("scale").min() == pytest.approx(np.sqrt(2))
+    one = extract(GOLDEN / "synthetic_pan.avi", options=ExtractOptions(first_scale=7))
+    assert len(np.unique(one.column("scale"))) <= 1
+
+
+def test_inside_boxes_nothing_is_matched(tmp_path):
+    video = read(GOLDEN / "synthetic_pan.avi", stop=3)
+    nowhere = np.zeros((0, 5), np.float32)
+    middle = np.array([[40, 30, 120, 90, 1]], np.float32)
+
+    def pairs(box):
+        boxes = HumanBoxes(tmp_path / "boxes.txt", (box,) * 3)
+        return [step.pair.camera for step in Extraction(video, boxes=boxes).steps()]
+
+    for camera in pairs(middle):
+        points = camera.previous_points
+        inside = (np.abs(points - [80, 60]) < [39, 29]).all(axis=1)
+        assert not inside.any()
+    assert all(len(camera.previous_points) for camera in pairs(nowhere))
+    with pytest.raises(ValueError, match="must have one line a frame"):
+        Extraction(video, boxes=HumanBoxes(tmp_path / "boxes.txt", (nowhere,) * 5)).table()
+
+
+def test_presets_yield_to_what_is_asked_for():
+    options = ExtractOptions.preset("fast", stride=9, flow="farneback")
+    assert (options.stride, options.flow, options.stabilise) == (9, "farneback", "subtract")
+    with pytest.raises(ValueError, match="preset must be one of parity, fast, codec"):
+        ExtractOptions.preset("slow")
+    with pytest.raises(TypeError, match="options must be among"):
+        ExtractOptions.preset("fast", strides=9)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
         ({"track_length": 0}, "track_length must be at least 1"),
         ({"patch_size": 1}, "patch_size must be at least n_cells"),
         ({"n_time_cells": 16}, "n_time_cells must be at most track_length"),
+        ({"first_scale": 8}, "first_scale must be from 0 to max_scales - 1 = 7"),
+        ({"flow": "lucas"}, "flow must be farneback, dis or codec"),
+        ({"flow": "codec"}, "stabilise must be subtract or none where flow is codec"),
+        ({"features": "brisk"}, "features must be surf"),
+        ({"descriptors": ("hog", "mbh")}, "descriptors must be one or more of trajectory, hog"),
+        ({"descriptors": ()}, "got none"),
     ],
 )
 def test_bad_options_are_refused(option, message):

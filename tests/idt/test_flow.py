@@ -52,7 +52,7 @@ def test_expansion_recovers_a_quadratic():
     # [1/4 1/2 1/4] blur before the expansion only shifts by a constant.
     y, x = np.mgrid[-20:21, -20:21].astype(np.float64)
     image = 100 + 2 * x - y + 0.1 * x**2 + 0.05 * y**2 - 0.02 * x * y
-    coefficients = expand(image.astype(np.float32), scales(41, 41))[0][:, 20, 20]
+    coefficients = expand(image.astype(np.float32), scales(41, 41))[0].planes[:, 20, 20]
     np.testing.assert_allclose(coefficients, [-1, 2, 0.05, 0.1, -0.02], atol=2e-4)
 
 

@@ -70,3 +70,14 @@ def test_a_key_changes_with_settings_and_content(tmp_path):
     assert key != file_key(path, {"a": 2})
     path.write_bytes(b"three")
     assert key != file_key(path, {"a": 1})
+
+
+def test_the_key_of_a_folder_changes_with_its_files(tmp_path):
+    image = tmp_path / "1.png"
+    image.write_bytes(b"one")
+    key = file_key(tmp_path, {})
+    assert key == file_key(tmp_path, {})
+    status = tmp_path.stat()
+    image.write_bytes(b"three")
+    os.utime(tmp_path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert key != file_key(tmp_path, {})

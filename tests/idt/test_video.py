@@ -1,13 +1,17 @@
 """Decoding: real files, files that break readers, and the errors that name them."""
 
+import hashlib
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from idt.jobs import run
-from idt.video import VideoError, frames, probe, read
+from idt.video import VideoError, content_hash, frames, probe, read
 
 GOLDEN_CLIP = Path(__file__).parent.parent / "golden" / "synthetic_pan.avi"
 
@@ -52,9 +56,120 @@ def test_what_is_no_video_is_named_with_the_reason(tmp_path, content, reason):
     assert str(path) in str(caught.value)
 
 
-def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(VideoError, match="not a file"):
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "clip.avi").write_bytes(GOLDEN_CLIP.read_bytes())
+    (tmp_path / "inner.png").mkdir()
+    (tmp_path / "._1.png").write_bytes(b"what some systems leave behind")
+    for reads in (probe, read, content_hash):
+        with pytest.raises(VideoError, match=r"holds no images \(\.bmp, \.jpeg, "):
+            reads(tmp_path)
+
+
+def _write_images(folder, images, *, form="img{}.png"):
+    """Write images under rising numbers without leading zeros."""
+    for number, image in enumerate(images, 8):
+        assert cv2.imwrite(str(folder / form.format(number)), image)
+
+
+def test_a_folder_of_images_is_the_video_it_came_from(tmp_path):
+    video = read(GOLDEN_CLIP, stop=4)
+    _write_images(tmp_path, video)  # img8 to img11
+    (tmp_path / "notes.txt").write_text("not an image")
+    np.testing.assert_array_equal(read(tmp_path), video)
+    np.testing.assert_array_equal(read(tmp_path, start=1, stop=3), video[1:3])
+    info = probe(tmp_path)
+    assert (info.width, info.height, info.fps, info.declared_frames) == (160, 120, 0.0, 4)
+
+
+@pytest.mark.parametrize(
+    "suffix", ["png", "JPG", "jpeg", "bmp", "tif", "tiff", "ppm", "pgm", "webp"]
+)
+def test_every_image_form_gives_three_channels(tmp_path, suffix):
+    grey = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)
+    colours = np.dstack([grey, grey, grey])
+    _write_images(tmp_path, [grey if suffix == "pgm" else colours], form="{}." + suffix)
+    (frame,) = frames(tmp_path)
+    assert frame.shape == (48, 64, 3)
+    # lossy forms move a smooth image by a few levels
+    np.testing.assert_allclose(frame.astype(int), colours, atol=8)
+
+
+def test_images_that_cannot_be_used_are_named(tmp_path):
+    image = np.zeros((20, 30, 3), np.uint8)
+    _write_images(tmp_path, [image, image[:10]])
+    decoding = frames(tmp_path)
+    next(decoding)
+    with pytest.raises(VideoError, match="30x10 pixels, the first image of the folder 30x20") as e:
+        next(decoding)
+    assert (e.value.path.name, e.value.frame) == ("img9.png", 1)
+    whole = (tmp_path / "img8.png").read_bytes()
+    for content in (b"", b"text", whole[:30], whole[:60]):
+        (tmp_path / "img9.png").write_bytes(content)
+        with pytest.raises(VideoError, match=r"img9\.png' at frame 1: ") as e:
+            read(tmp_path)
+        assert e.value.reason
+    assert len(read(tmp_path, stop=1)) == 1
+
+
+def _png_header(width, height):
+    """A PNG that claims a size and holds no pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + checked + struct.pack(">I", 0) + b"IDAT"
+
+
+def test_images_of_absurd_sizes_take_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    path = tmp_path / "1.png"
+    for size in ((100_000, 100_000), (2**31 - 1, 3)):
+        path.write_bytes(_png_header(*size))
+        with pytest.raises(VideoError, match=r"1\.png' at frame 0"):
+            next(frames(tmp_path, max_side=100))
+    cv2.imwrite(str(path), np.zeros((1, 20_000, 3), np.uint8))
+    with pytest.raises(VideoError, match="20000x1 pixels, more than 16384 a side; scale it down"):
+        next(frames(tmp_path, max_side=100))
+
+
+def test_large_frames_are_scaled_down_on_demand(tmp_path):
+    image = np.zeros((100, 5000, 3), np.uint8)
+    image[:, 2500:] = 200
+    _write_images(tmp_path, [image])
+    with pytest.raises(VideoError, match=r"5000x100 pixels.*give max_side \(--max-side\)") as e:
         next(frames(tmp_path))
+    assert e.value.frame == 0
+    (frame,) = read(tmp_path, max_side=50)
+    assert frame.shape == (1, 50, 3)
+    assert (frame[:, :25] == 0).all()
+    assert (frame[:, 25:] == 200).all()
+    assert read(tmp_path, max_side=5000).shape == (1, 100, 5000, 3)
+    assert (probe(tmp_path, max_side=500).width, probe(tmp_path, max_side=500).height) == (500, 10)
+
+
+def test_scaling_down_takes_the_mean_of_an_area_and_never_enlarges():
+    video = read(GOLDEN_CLIP, stop=2)
+    halves = read(GOLDEN_CLIP, stop=2, max_side=80)
+    expected = video.reshape(2, 60, 2, 80, 2, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(halves, expected, atol=0.5)  # rounded to a level
+    np.testing.assert_array_equal(read(GOLDEN_CLIP, stop=2, max_side=160), video)
+    np.testing.assert_array_equal(read(GOLDEN_CLIP, stop=2, max_side=9999), video)
+    with pytest.raises(ValueError, match="max_side must be at least 1 pixel, got 0"):
+        next(frames(GOLDEN_CLIP, max_side=0))
+
+
+def test_a_hash_tells_content_and_order(tmp_path):
+    copy = tmp_path / "copy.avi"
+    copy.write_bytes(GOLDEN_CLIP.read_bytes())
+    expected = hashlib.sha256(GOLDEN_CLIP.read_bytes()).hexdigest()
+    assert content_hash(GOLDEN_CLIP) == content_hash(copy) == expected
+    copy.write_bytes(b"other")
+    assert content_hash(copy) != expected
+    _write_images(tmp_path, read(GOLDEN_CLIP, stop=3))
+    digest = content_hash(tmp_path)
+    assert len(digest) == 64
+    (tmp_path / "img9.png").rename(tmp_path / "img12.png")
+    assert content_hash(tmp_path) != digest
+    with pytest.raises(VideoError, match="no such file"):
+        content_hash(tmp_path / "none.avi")
 
 
 def test_a_wrong_range_is_refused():

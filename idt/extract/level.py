@@ -1,0 +1,134 @@
+"""One scale of an extraction: its live tracks and what has been described of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from idt.descriptors import HISTOGRAM_DESCRIPTORS
+from idt.extract.options import ExtractOptions
+from idt.extract.stages import Stages
+from idt.histogram import Votes, integrate, pool_along_tracks
+from idt.pyramid import Scale
+from idt.sampling import seed_points
+from idt.tracking import Tracks, describe_tracks
+from idt.trajectories import META_COLUMNS
+
+
+@dataclass(frozen=True)
+class Block:
+    """Trajectories that ended in one frame on one scale.
+
+    Attributes
+    ----------
+    meta
+        float32 (n, 10), as in `idt.trajectories`; the three positions are not filled in yet.
+    descriptors
+        By name, float32 (n, dimension).
+    points
+        float32 (n, track_length + 1, 2), the unstabilised track in full-resolution pixels.
+    """
+
+    meta: np.ndarray
+    descriptors: dict[str, np.ndarray]
+    points: np.ndarray
+
+
+class Level:
+    """Tracks of one scale.
+
+    Parameters
+    ----------
+    scale
+        The scale.
+    options
+        Settings.
+    stages
+        Where the time is told.
+    """
+
+    def __init__(self, scale: Scale, options: ExtractOptions, stages: Stages) -> None:
+        self.scale = scale
+        self.options = options
+        self.stages = stages
+        self.tracks = Tracks(options.track_length)
+        self.histograms = [d for d in HISTOGRAM_DESCRIPTORS if d.name in options.descriptors]
+        self.votes = Votes.empty(scale.height, scale.width)
+        most_bins = max((d.n_bins for d in self.histograms), default=0)
+        self.integral = np.empty((scale.height + 1) * (scale.width + 1) * most_bins, np.float32)
+        self.sums: dict[str, np.ndarray] = {
+            d.name: np.zeros((0, options.n_time_cells, options.n_cells**2 * d.n_bins), np.float32)
+            for d in self.histograms
+        }
+
+    def seed(self, eigenvalues: np.ndarray) -> None:
+        """Begin tracks where the frame has texture and no live track."""
+        with self.stages("seeding"):
+            tracks = self.tracks
+            seeds = seed_points(eigenvalues, tracks.positions(), stride=self.options.stride)
+            fresh = tracks.start(seeds)
+            for name, sums in self.sums.items():
+                if len(sums) < tracks.capacity:
+                    grown = np.zeros((tracks.capacity, *sums.shape[1:]), np.float32)
+                    grown[: len(sums)] = sums
+                    self.sums[name] = grown
+                self.sums[name][fresh] = 0
+
+    def advance(
+        self, grey: np.ndarray, flow: np.ndarray, described: np.ndarray, freed: np.ndarray
+    ) -> None:
+        """Move the tracks one frame on and describe the previous frame around them.
+
+        Parameters
+        ----------
+        grey
+            uint8 (row, column), the previous frame.
+        flow, described, freed
+            float32 (2, row, column), as in `idt.extract.motion.Pair`.
+        """
+        tracks, options = self.tracks, self.options
+        with self.stages("tracking"):
+            tracks.advance(flow, described, freed, factor=self.scale.factor)
+        for descriptor in self.histograms:
+            with self.stages(f"{descriptor.name} votes"):
+                descriptor.vote(grey, described, self.votes)
+            with self.stages("integral histograms"):
+                integral = integrate(self.votes, descriptor.n_bins, out=self.integral)
+            with self.stages("pooling"):
+                pool_along_tracks(
+                    integral,
+                    tracks.points,
+                    tracks.age,
+                    tracks.live,
+                    self.sums[descriptor.name],
+                    patch_size=options.patch_size,
+                    n_cells=options.n_cells,
+                    frames_per_cell=options.track_length // options.n_time_cells,
+                    normalise=options.normalise,
+                )
+
+    def complete(self, frame: int) -> Block | None:
+        """Take out the tracks that have reached their length; None where none is valid."""
+        with self.stages("tracking"):
+            options, factor = self.options, self.scale.factor
+            slots = self.tracks.complete()
+            if not len(slots):
+                return None
+            valid, statistics, shapes = describe_tracks(
+                self.tracks, slots, factor=factor, remove_camera=options.removes_camera_tracks
+            )
+            if not valid.any():
+                return None
+            kept = slots[valid]
+            meta = np.zeros((len(kept), len(META_COLUMNS)), np.float32)
+            meta[:, 0] = frame
+            meta[:, 1:6] = statistics[valid]
+            meta[:, 6] = factor
+            descriptors = {}
+            if "trajectory" in options.descriptors:
+                descriptors["trajectory"] = shapes[valid]
+            frames_per_cell = np.float32(options.track_length // options.n_time_cells)
+            for name, sums in self.sums.items():
+                descriptors[name] = sums[kept].reshape(len(kept), -1) / frames_per_cell
+            return Block(meta, descriptors, self.tracks.points[kept] * np.float32(factor))

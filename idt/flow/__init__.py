@@ -1,0 +1,21 @@
+"""Dense optical flow: the reference program's Farneback over the pyramid, and DIS.
+
+Flow is (dx, dy) in pixels per frame, at the scale of the images it was computed on. Inside the
+pyramid it is kept as planes, (2, row, column); the public functions for a single pair return
+(row, column, 2).
+"""
+
+from idt.flow.expansion import Expansion, expand, gaussian_kernel
+from idt.flow.farneback import farneback, flow_pyramid
+from idt.flow.inverse_search import dis
+from idt.flow.resize import resize_flow
+
+__all__ = [
+    "Expansion",
+    "dis",
+    "expand",
+    "farneback",
+    "flow_pyramid",
+    "gaussian_kernel",
+    "resize_flow",
+]

@@ -1,0 +1,306 @@
+"""Quadratic expansion of a frame on every level of the pyramid: what Farneback's flow is made of.
+
+The expansion of a frame serves all flows that it takes part in. It is computed in the reference
+program's order of operations and compiled without fused multiply-adds: where a frame is flat or its
+structure has one direction, the last bit decides the flow.
+
+References
+----------
+Farneback, Two-Frame Motion Estimation Based on Polynomial Expansion, SCIA 2003.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from idt.flow.resize import interpolate_row
+from idt.pyramid import Scale, bilinear_positions
+
+POLYNOMIAL_RADIUS = 7  # pixels
+POLYNOMIAL_SIGMA = 1.5  # pixels
+N_STORED = 8  # numbers a pixel of an expansion, 5 and padding: one vector of 32 bytes
+
+
+def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
+    """Float32 Gaussian taps as OpenCV makes them; `sigma` 0 with 3 taps gives 1/4, 1/2, 1/4."""
+    if sigma <= 0:
+        if size != 3:
+            raise ValueError(f"size must be 3 where sigma is 0, got {size}; give a sigma")
+        return np.array([0.25, 0.5, 0.25], np.float32)
+    offsets = np.arange(size) - (size - 1) / 2
+    taps = np.exp(-(offsets**2) / (2 * sigma**2)).astype(np.float32)
+    return (taps / taps.sum(dtype=np.float64)).astype(np.float32)
+
+
+def _polynomial_filters() -> tuple[np.ndarray, np.ndarray]:
+    """One-sided filters g, x g, x^2 g, (3, radius + 1), and the inverse normal matrix's entries.
+
+    The normal matrix is summed in the reference's precision: where a frame is flat, the entries
+    have to cancel as they do there.
+    """
+    x = np.arange(-POLYNOMIAL_RADIUS, POLYNOMIAL_RADIUS + 1, dtype=np.float32)
+    g = np.exp(-(x**2).astype(np.float64) / (2 * POLYNOMIAL_SIGMA**2)).astype(np.float32)
+    g = (g * (1 / g.sum(dtype=np.float64))).astype(np.float32)
+    weight = g[:, None] * g  # of the basis 1, x, y, x^2, y^2, xy
+    m2 = (weight * x * x).sum(dtype=np.float64)
+    normal = np.zeros((6, 6))
+    normal[0, 0] = weight.sum(dtype=np.float64)
+    normal[1, 1] = normal[2, 2] = m2
+    normal[0, 3] = normal[3, 0] = normal[0, 4] = normal[4, 0] = m2
+    normal[3, 3] = normal[4, 4] = (weight * x * x * x * x).sum(dtype=np.float64)
+    normal[3, 4] = normal[4, 3] = normal[5, 5] = (weight * x * x * x[:, None] * x[:, None]).sum(
+        dtype=np.float64
+    )
+    inverse = np.linalg.inv(normal)
+    exact = g.astype(np.float64)
+    filters = np.stack([exact, exact * x, exact * x**2])[:, POLYNOMIAL_RADIUS:].astype(np.float32)
+    entries = np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
+    return filters, entries
+
+
+FILTERS, INVERSE_ENTRIES = _polynomial_filters()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
+    """Blur along rows, mirrored at the border."""
+    n_rows, n_columns = image.shape
+    size = len(taps)
+    radius = size // 2
+    row = np.empty(n_columns + 2 * radius, np.float32)
+    for y in range(n_rows):
+        for x in range(n_columns):
+            row[radius + x] = np.float32(image[y, x])
+        for k in range(1, radius + 1):
+            row[radius - k] = row[radius + min(k, n_columns - 1)]
+            row[radius + n_columns - 1 + k] = row[radius + max(n_columns - 1 - k, 0)]
+        target = out[y]
+        if size <= 5:
+            centre = row[radius:]
+            for x in range(n_columns):
+                target[x] = taps[radius] * centre[x]
+            for k in range(1, radius + 1):
+                left, right, weight = row[radius - k :], row[radius + k :], taps[radius + k]
+                for x in range(n_columns):
+                    target[x] += (left[x] + right[x]) * weight
+        else:
+            target[:] = 0
+            for k in range(size):
+                source, weight = row[k:], taps[k]
+                for x in range(n_columns):
+                    target[x] += weight * source[x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blur_column(image: np.ndarray, taps: np.ndarray, y: int, out: np.ndarray) -> None:
+    """Fill one row of the image blurred along columns, mirrored at the border."""
+    n_rows, n_columns = image.shape
+    radius = len(taps) // 2
+    middle = image[y]
+    for x in range(n_columns):
+        out[x] = taps[radius] * middle[x]
+    for k in range(1, radius + 1):
+        above, below, weight = abs(y - k), y + k, taps[radius + k]
+        if below >= n_rows:
+            below = 2 * (n_rows - 1) - below
+        upper, lower = image[min(above, n_rows - 1)], image[max(below, 0)]
+        for x in range(n_columns):
+            out[x] += (lower[x] + upper[x]) * weight
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blur_and_resize(
+    image: np.ndarray,
+    taps: np.ndarray,
+    top: np.ndarray,
+    fraction_y: np.ndarray,
+    left: np.ndarray,
+    fraction_x: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Gaussian blur, then bilinear interpolation; only the rows that are needed are blurred."""
+    n_rows, n_columns = image.shape
+    blurred = np.empty(image.shape, np.float32)
+    _blur_rows(image, taps, blurred)
+    rows = np.empty((2, n_columns), np.float32)
+    held = np.full(2, -1)
+    for y in range(out.shape[0]):
+        for r in range(2):
+            wanted = min(top[y] + r, n_rows - 1)
+            if held[r] != wanted:
+                if r == 0 and held[1] == wanted:
+                    rows[0] = rows[1]
+                else:
+                    _blur_column(blurred, taps, wanted, rows[r])
+                held[r] = wanted
+        interpolate_row(rows[0], rows[1], left, fraction_x, fraction_y[y], out[y])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_columns(
+    image: np.ndarray,
+    filters: np.ndarray,
+    y: int,
+    smooth: np.ndarray,
+    slope: np.ndarray,
+    curve: np.ndarray,
+) -> None:
+    """Apply g, y g and y^2 g along the columns for one row; `image` has 7 rows of margin."""
+    n_columns = image.shape[1]
+    centre = image[y + 7]
+    for x in range(n_columns):
+        smooth[x] = filters[0, 0] * centre[x]
+    slope[:] = 0
+    curve[:] = 0
+    for k in range(1, 8):
+        above, below = image[y + 7 - k], image[y + 7 + k]
+        g0, g1, g2 = filters[0, k], filters[1, k], filters[2, k]
+        for x in range(n_columns):
+            both = above[x] + below[x]
+            smooth[x] += g0 * both
+            curve[x] += g2 * both
+        for x in range(n_columns):
+            slope[x] += g1 * (below[x] - above[x])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_smooth(
+    row: np.ndarray,
+    filters: np.ndarray,
+    entries: np.ndarray,
+    x1: np.ndarray,
+    x2: np.ndarray,
+    mean: np.ndarray,
+) -> None:
+    """Coefficients of x and x^2 along a row with 7 columns of margin, and the mean's share."""
+    e11, e03, e33 = entries[0], entries[1], entries[2]
+    for x in range(len(x1)):
+        b1 = np.float64(filters[0, 0] * row[x + 7])
+        b2 = 0.0
+        b4 = 0.0
+        for k in range(1, 8):
+            right, left = row[x + 7 + k], row[x + 7 - k]
+            both = np.float64(right + left)
+            b1 += filters[0, k] * both
+            b4 += filters[2, k] * both
+            b2 += filters[1, k] * (right - left)
+        x1[x] = b2 * e11
+        x2[x] = b1 * e03 + b4 * e33
+        mean[x] = b1 * e03
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_slope(
+    row: np.ndarray, filters: np.ndarray, entries: np.ndarray, y1: np.ndarray, xy: np.ndarray
+) -> None:
+    """Coefficients of y and x y along a row of slopes with 7 columns of margin."""
+    e11, e55 = entries[0], entries[3]
+    for x in range(len(y1)):
+        b3 = np.float64(filters[0, 0] * row[x + 7])
+        b6 = 0.0
+        for k in range(1, 8):
+            right, left = row[x + 7 + k], row[x + 7 - k]
+            b3 += filters[0, k] * (right + left)
+            b6 += filters[1, k] * (right - left)
+        y1[x] = b3 * e11
+        xy[x] = b6 * e55
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _filter_curve(
+    row: np.ndarray, filters: np.ndarray, e33: float, mean: np.ndarray, y2: np.ndarray
+) -> None:
+    """Coefficient of y^2 along a row of curvatures with 7 columns of margin."""
+    for x in range(len(y2)):
+        b5 = np.float64(filters[0, 0] * row[x + 7])
+        for k in range(1, 8):
+            b5 += filters[0, k] * (row[x + 7 + k] + row[x + 7 - k])
+        y2[x] = mean[x] + b5 * e33
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _expand_polynomial(
+    image: np.ndarray,
+    filters: np.ndarray,
+    entries: np.ndarray,
+    planes: np.ndarray,
+    pixels: np.ndarray,
+) -> None:
+    """Coefficients y, x, yy, xx, xy of the local quadratic; `image` has 7 rows of margin."""
+    n_columns = image.shape[1]
+    rows = np.empty((3, n_columns + 14), np.float32)
+    mean = np.empty(n_columns, np.float64)
+    for y in range(planes.shape[1]):
+        _filter_columns(image, filters, y, rows[0, 7:-7], rows[1, 7:-7], rows[2, 7:-7])
+        for c in range(3):
+            rows[c, :7] = rows[c, 7]
+            rows[c, n_columns + 7 :] = rows[c, n_columns + 6]
+        _filter_smooth(rows[0], filters, entries, planes[1, y], planes[3, y], mean)
+        _filter_slope(rows[1], filters, entries, planes[0, y], planes[4, y])
+        _filter_curve(rows[2], filters, entries[2], mean, planes[2, y])
+        for x in range(n_columns):
+            pixels[y, x, 0] = planes[0, y, x]
+            pixels[y, x, 1] = planes[1, y, x]
+            pixels[y, x, 2] = planes[2, y, x]
+            pixels[y, x, 3] = planes[3, y, x]
+            pixels[y, x, 4] = planes[4, y, x]
+            pixels[y, x, 5] = 0
+            pixels[y, x, 6] = 0
+            pixels[y, x, 7] = 0
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Local quadratics of one level: coefficients of y, x, y^2, x^2 and xy.
+
+    The same numbers twice: row by row for the frame that flow starts from, pixel by pixel for the
+    one that it leads to and is looked up at scattered places.
+
+    Attributes
+    ----------
+    planes
+        float32 (5, row, column).
+    pixels
+        float32 (row, column, 8), of which 5 are used.
+    """
+
+    planes: np.ndarray
+    pixels: np.ndarray
+
+
+def expand(grey: np.ndarray, levels: list[Scale]) -> list[Expansion]:
+    """Expand a frame into local quadratics on every level of the pyramid.
+
+    Parameters
+    ----------
+    grey
+        uint8 (row, column), the full-resolution frame.
+    levels
+        Pyramid levels of that size.
+
+    Returns
+    -------
+    list of Expansion
+        One per level, each from the full-resolution frame blurred by (factor - 1) / 2 pixels.
+    """
+    expansions = []
+    for level in levels:
+        sigma = (level.factor - 1) * 0.5
+        taps = gaussian_kernel(max(3, round(sigma * 5) | 1), sigma)
+        padded = np.empty((level.height + 2 * POLYNOMIAL_RADIUS, level.width), np.float32)
+        inner = padded[POLYNOMIAL_RADIUS:-POLYNOMIAL_RADIUS]
+        top, fraction_y = bilinear_positions(grey.shape[0], level.height)
+        left, fraction_x = bilinear_positions(grey.shape[1], level.width)
+        _blur_and_resize(grey, taps, top, fraction_y, left, fraction_x, inner)
+        padded[:POLYNOMIAL_RADIUS] = inner[0]
+        padded[-POLYNOMIAL_RADIUS:] = inner[-1]
+        expansion = Expansion(
+            np.empty((5, level.height, level.width), np.float32),
+            np.empty((level.height, level.width, N_STORED), np.float32),
+        )
+        _expand_polynomial(padded, FILTERS, INVERSE_ENTRIES, expansion.planes, expansion.pixels)
+        expansions.append(expansion)
+    return expansions

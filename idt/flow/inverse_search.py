@@ -1,0 +1,47 @@
+"""Dense inverse search, from OpenCV.
+
+References
+----------
+Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from idt.flow.pair import check_pair
+
+QUALITIES = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+
+
+def dis(previous: np.ndarray, current: np.ndarray, *, quality: str = "medium") -> np.ndarray:
+    """Flow between two grey frames by dense inverse search.
+
+    Parameters
+    ----------
+    previous, current
+        uint8 (row, column), of one size, at least 16 pixels a side.
+    quality
+        OpenCV's preset: ``"ultrafast"``, ``"fast"`` or ``"medium"``.
+
+    Returns
+    -------
+    ndarray of float32, shape (row, column, 2)
+        (dx, dy) in pixels per frame.
+    """
+    check_pair(previous, current)
+    if min(previous.shape) < 16:
+        raise ValueError(
+            f"frames must be at least 16 pixels a side for DIS, got {previous.shape}; "
+            "use farneback or enlarge them"
+        )
+    if quality not in QUALITIES:
+        raise ValueError(f"quality must be one of {', '.join(QUALITIES)}, got {quality!r}; choose")
+    algorithm = cv2.DISOpticalFlow.create(QUALITIES[quality])
+    start = np.zeros((*previous.shape, 2), np.float32)
+    return np.asarray(algorithm.calc(previous, current, start), np.float32)

@@ -1,0 +1,76 @@
+"""Tables in HDF5 files: what rows are appended to while they come in, and the native form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, Rows, refusal
+
+FORMAT = "trajfuse trajectories 1"
+CHUNK_ROWS = 128  # the last chunk is written whole; small ones keep small tables small
+
+
+def create(path: Path, *, like: Mapping[str, np.ndarray]) -> h5py.File:
+    """Open a new file with no rows yet, for descriptors of given widths and dtypes."""
+    # Without a cache a full disk is an error where rows are appended, not a crash at the end.
+    file = h5py.File(path, "w", rdcc_nbytes=0)
+    file.attrs["format"] = FORMAT
+    _create_columns(file, "meta", len(META_COLUMNS), np.dtype(np.float32))
+    group = file.create_group("descriptors", track_order=True)
+    for name, values in like.items():
+        _create_columns(group, name, values.shape[1], values.dtype)
+    return file
+
+
+def append(file: h5py.File, meta: np.ndarray, descriptors: Mapping[str, np.ndarray]) -> None:
+    """Put rows after those that are there."""
+    columns = {file["meta"]: meta}
+    columns |= {file["descriptors"][name]: values for name, values in descriptors.items()}
+    for stored, values in columns.items():
+        first = len(stored)
+        stored.resize(first + len(values), axis=0)
+        stored[first:] = values
+
+
+def blocks(file: h5py.File) -> Iterator[Rows]:
+    """Read rows, `BLOCK_ROWS` at a time."""
+    for first in range(0, len(file["meta"]), BLOCK_ROWS):
+        part = slice(first, first + BLOCK_ROWS)
+        yield (
+            file["meta"][part],
+            {name: values[part] for name, values in file["descriptors"].items()},
+        )
+
+
+def read(path: Path) -> Content:
+    """Read a file as it is in memory: descriptors in float32."""
+    try:
+        with h5py.File(path, "r") as file:
+            form = file.attrs.get("format")
+            if form == FORMAT:
+                return _content(file)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise refusal(path, error) from error
+    raise refusal(path, f"its form is {form!r}, not {FORMAT!r}")
+
+
+def _create_columns(group: h5py.Group, name: str, size: int, dtype: np.dtype) -> None:
+    """Make a data set that grows by rows."""
+    group.create_dataset(
+        name, shape=(0, size), maxshape=(None, size), chunks=(CHUNK_ROWS, size), dtype=dtype
+    )
+
+
+def _content(file: h5py.File) -> Content:
+    """Everything that a file holds."""
+    descriptors = {
+        name: values[()].astype(np.float32) for name, values in file["descriptors"].items()
+    }
+    info: dict[str, Any] = json.loads(file.attrs["info"])
+    return file["meta"][()].astype(np.float32), descriptors, info
