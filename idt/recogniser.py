@@ -24,7 +24,7 @@ import numpy as np
 
 from idt.codebook import MAX_SAMPLE, Codebook, RowSampler
 from idt.descriptors import HOF
-from idt.extract import ExtractOptions, extract
+from idt.extract import Extraction, ExtractOptions
 from idt.fisher import FisherVectorEncoder
 from idt.flow import dis
 from idt.histogram import Votes, integrate
@@ -46,8 +46,10 @@ class FisherVectorRecogniser:
         Trajectories, over all training videos, that PCA and mixtures are trained on.
     C
         Cost of the SVM.
+    preset
+        Settings of the extraction by name, see `idt.extract.PRESETS`.
     options
-        Settings of the extraction; None takes the reference program's.
+        Settings of the extraction; they win over the preset where given.
     seed
         Of sampling and of the mixtures.
     workers
@@ -69,6 +71,7 @@ class FisherVectorRecogniser:
         n_components: int = 256,
         n_samples: int = MAX_SAMPLE,
         C: float = 100.0,
+        preset: str = "parity",
         options: ExtractOptions | None = None,
         seed: int = 0,
         workers: int = 1,
@@ -78,6 +81,7 @@ class FisherVectorRecogniser:
         self.n_components = n_components
         self.n_samples = n_samples
         self.C = C
+        self.preset = preset
         self.options = options
         self.seed = seed
         self.workers = workers
@@ -133,7 +137,7 @@ class FisherVectorRecogniser:
             "n_components": self.n_components,
             "n_samples": self.n_samples,
             "C": self.C,
-            "extraction": asdict(self.options or ExtractOptions()),
+            "extraction": asdict(self._extraction_options()),
             "seed": self.seed,
         }
 
@@ -141,9 +145,12 @@ class FisherVectorRecogniser:
         if not hasattr(self, "svm_"):
             raise ValueError("the recogniser must be fitted first; call fit(videos, labels)")
 
+    def _extraction_options(self) -> ExtractOptions:
+        return ExtractOptions.preset(self.preset) if self.options is None else self.options
+
     def _extract(self, videos: Sequence[str | Path], folder: Path) -> list[Path]:
         """Trajectory files of videos, extracted where they are not there yet."""
-        function = partial(_extract_into, folder, self.options or ExtractOptions())
+        function = partial(_extract_into, folder, self._extraction_options())
         outcomes = run(
             function,
             list(videos),
@@ -309,7 +316,7 @@ def _extract_into(folder: Path, options: ExtractOptions, video: str | Path) -> P
     settings = {"extraction": asdict(options), "versions": provenance()}
     path = folder / f"{Path(video).stem[:60]}-{file_key(video, settings)}.h5"
     if not path.exists():
-        extract(video, options=options).save(path)
+        Extraction(video, options=options).save(path)
     return path
 
 

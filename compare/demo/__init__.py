@@ -9,7 +9,8 @@ figure move under a camera that pans, zooms, rolls and shakes, so raw flow is di
 compensated. How strongly was set on other seeds (10 to 15) than those whose results are told.
 
 A group is one person: appearance, background and camera style. People of the test split are not
-seen in training, and a person shows every class equally often, so the place tells no class. The clips are ordinary H.264 files that go through the real decoder.
+seen in training, and a person shows every class equally often, so the place tells no class. The
+clips are ordinary H.264 files that go through the real decoder.
 """
 
 from __future__ import annotations
