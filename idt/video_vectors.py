@@ -105,7 +105,8 @@ def frames_with_vectors(path: str | Path) -> Iterator[CodecFrame]:
     Vectors refer to the nearest reference picture that was decoded before. H.264 may choose an
     older one for a block, which FFmpeg does not tell: such vectors come out too long. FFmpeg does
     not tell the vectors of MPEG-4's B pictures either: these get the next reference picture's,
-    as if the motion between two references were even.
+    as if the motion between two references were even. And of MPEG-4 with B pictures, the very last
+    picture comes without its vectors.
 
     Parameters
     ----------

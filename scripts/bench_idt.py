@@ -1,12 +1,14 @@
-"""Time the extraction against the reference iDT program, on one thread.
+"""Time the extraction against the reference iDT program.
 
-    python scripts/bench_idt.py [--csv FILE] [--repeats 3] [--golden FOLDER]
+    python scripts/bench_idt.py [--csv FILE] [--repeats 3] [--shared FOLDER]
 
 The reference cannot be run everywhere, but its cost in passes of OpenCV's Farneback over the same
-frames was measured (`timing.json`). A pass is timed here beside ours, in turn, on one thread:
-peer_s = the clip's ratio x seconds(pass). Ours has decoding and writing HDF5 in it; compiling is
-left out and told. Stage rows give what a stage of ours takes over the whole clip; their peer is the
-Farneback pass itself.
+frames was measured (`timing.json`). A pass is timed here beside ours, in turn: peer_s = the clip's
+ratio x seconds(pass). One-thread rows count processor seconds of all threads together, as the
+reference's were counted, so a decoder's threads are in them; rows of several threads count seconds
+on the clock. The parity preset has decoding and writing HDF5 in it; the others get frames that are
+decoded beforehand, apart from codec, whose motion vectors come with decoding. Compiling is left out
+and has a row of its own. Stage rows tell the parity preset's time per stage; their peer is the pass.
 """
 
 from __future__ import annotations
@@ -16,32 +18,50 @@ import csv
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numba import njit
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from idt.camera import fit_homography, flow_pairs, match_keypoints, warp_frame
-from idt.descriptors import HISTOGRAM_DESCRIPTORS
-from idt.extract import extract
-from idt.flow import expand, flow_pyramid
-from idt.histogram import Votes, integrate
+from idt.extract import Extraction, ExtractOptions
 from idt.jobs import whole_file
-from idt.pyramid import grey_pyramid, scales, to_grey
-from idt.sampling import corners, min_eigenvalues
-from idt.surf import detect_and_describe
+from idt.pyramid import scales, to_grey
 from idt.video import read
 
 PROJECT = Path(__file__).resolve().parent.parent
+PAN = PROJECT / "tests" / "golden" / "synthetic_pan.avi"
+CODEC_CLIP = "data/ut_interaction"  # its files have motion vectors, the golden clips have none
+FLOPS_PER_PIXEL = 2 * 275  # of a flow: two iterations of 95 for the equations and 180 to solve them
+# Told by a fresh interpreter: memory after the imports and at most, in MiB.
+MEMORY_SCRIPT = """
+import resource, sys
+from idt.extract import Extraction
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+Extraction(sys.argv[1]).save(sys.argv[2])
+print(before, peak())
+"""
+# Seconds of a first and a second extraction in a fresh interpreter.
+START_SCRIPT = """
+import sys, time
+from idt.extract import Extraction
+for _ in range(2):
+    start = time.perf_counter()
+    Extraction(sys.argv[1]).table()
+    print(time.perf_counter() - start)
+"""
 
 
 class Row(NamedTuple):
@@ -55,14 +75,18 @@ class Row(NamedTuple):
     note: str
 
 
-def medians(repeats: int, *functions: Callable[[], object]) -> list[float]:
+def medians(
+    repeats: int,
+    *functions: Callable[[], object],
+    clock: Callable[[], float] = time.process_time,
+) -> list[float]:
     """Median seconds of each function, runs alternating."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, taken in zip(functions, times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             function()
-            taken.append(time.perf_counter() - start)
+            taken.append(clock() - start)
     return [statistics.median(taken) for taken in times]
 
 
@@ -74,100 +98,210 @@ def farneback_pass(greys: list[np.ndarray]) -> None:
         )
 
 
-def bench_clip(path: Path, ratio: float, repeats: int, folder: Path) -> list[Row]:
-    """Rows of one clip: the whole, decoding, and stages."""
-    video = read(path)
+def bench_clip(path: Path, ratio: float, repeats: int, folder: Path) -> Iterator[Row]:
+    """Rows of one clip: presets, decoding, threads, stages."""
+    clip, video = path.stem, read(path)
     greys = [to_grey(frame) for frame in video]
-    whole, decoding, unit = medians(
+    n_frames = len(greys)
+    fast = ExtractOptions.preset("fast")
+
+    def note(seconds: float, text: str = "") -> str:
+        return f"{1e3 * seconds / n_frames:.2f} ms a frame" + (f", {text}" if text else "")
+
+    whole, quick, decoding, unit = medians(
         repeats,
-        lambda: extract(path).save(folder / "out.h5"),
+        lambda: Extraction(path).save(folder / "out.h5"),
+        lambda: Extraction(video, options=fast).table(),
         lambda: read(path),
         lambda: farneback_pass(greys),
     )
-    n_frames = len(greys)
-    rows = [
-        Row(
-            f"{path.stem} parity 1 thread",
-            whole,
-            "reference program",
+    peer = f"reference program, {ratio} passes"
+    for case, seconds, text in (
+        ("parity 1 thread", whole, "decoding and HDF5 included"),
+        ("fast 1 thread", quick, "frames decoded beforehand"),
+    ):
+        yield Row(
+            f"{clip} {case}",
+            seconds,
+            peer,
             ratio * unit,
-            ratio * unit / whole,
-            f"{1e3 * whole / n_frames:.1f} ms a frame, decoding and HDF5 included",
+            ratio * unit / seconds,
+            note(seconds, text),
         )
-    ]
-    stages = {"decoding": decoding} | stage_seconds(greys)
-    for name, seconds in stages.items():
-        note = f"{1e3 * seconds / n_frames:.2f} ms a frame"
-        row = Row(f"{path.stem} {name}", seconds, "Farneback pass", unit, unit / seconds, note)
-        rows.append(row)
-    return rows
+    yield Row(f"{clip} decoding", decoding, "Farneback pass", unit, unit / decoding, note(decoding))
+    one, two = medians(
+        repeats,
+        lambda: Extraction(path).save(folder / "out.h5"),
+        lambda: Extraction(path, threads=2).save(folder / "out.h5"),
+        clock=time.perf_counter,
+    )
+    loop = loop_speed_up(repeats)
+    yield Row(
+        f"{clip} parity 2 threads",
+        two,
+        "1 thread",
+        one,
+        one / two,
+        f"two copies of a numba loop reach {loop:.2f}; {one / two / loop:.2f} of that",
+    )
+    extraction = Extraction(path)
+    extraction.save(folder / "out.h5")
+    pixels = sum(level.width * level.height for level in scales(*greys[0].shape[::-1]))
+    for name, seconds in sorted(extraction.stages.seconds.items(), key=lambda item: -item[1]):
+        text = ""
+        if name == "flow":
+            rate = FLOPS_PER_PIXEL * pixels * (n_frames - 1) / seconds / 1e9
+            text = f"{rate:.0f} GFLOP/s where a loop in cache reaches {peak_flops():.0f}"
+        if name == "integral histograms":
+            rate = 33 * 4 * pixels * (n_frames - 1) / seconds / 1e9
+            text = f"writes {rate:.0f} GB/s where filling memory reaches {fill_rate():.0f}"
+        row = f"{clip} stage: {name}"
+        yield Row(row, seconds, "Farneback pass", unit, unit / seconds, note(seconds, text))
 
 
-def stage_seconds(greys: list[np.ndarray]) -> dict[str, float]:
-    """Seconds that each stage of ours takes over the clip, with the camera estimated."""
-    levels = scales(greys[0].shape[1], greys[0].shape[0])
-    taken: dict[str, float] = {}
+def bench_codec(path: Path, ratio: float, repeats: int) -> Row:
+    """Row of the codec preset, against the reference by its mean cost on the golden clips."""
+    greys = [to_grey(frame) for frame in read(path)]
+    options = ExtractOptions.preset("codec")
+    Extraction(path, options=options).table()
+    ours, unit = medians(
+        repeats,
+        lambda: Extraction(path, options=options).table(),
+        lambda: farneback_pass(greys),
+    )
+    shape = "x".join(map(str, greys[0].shape[::-1]))
+    return Row(
+        f"{path.stem} codec 1 thread",
+        ours,
+        f"reference program, {ratio:.1f} passes",
+        ratio * unit,
+        ratio * unit / ours,
+        f"{1e3 * ours / len(greys):.2f} ms a frame of {shape}, decoding included",
+    )
 
-    def timed(name: str, function: Callable[..., Any], *arguments: object) -> Any:
-        start = time.perf_counter()
-        value = function(*arguments)
-        taken[name] = taken.get(name, 0.0) + time.perf_counter() - start
-        return value
 
-    votes = [Votes.empty(level.height, level.width) for level in levels]
-    expansions = [timed("expansion", expand, grey, levels) for grey in greys]
-    keypoints = [timed("SURF", detect_and_describe, grey) for grey in greys]
-    for t in range(1, len(greys)):
-        pyramid = timed("pyramid", grey_pyramid, greys[t - 1], levels)
-        eigenvalues = [timed("eigenvalues", min_eigenvalues, image) for image in pyramid]
-        flow = timed("flow", flow_pyramid, expansions[t - 1], expansions[t])
-        by_flow = flow_pairs(flow[0], timed("corners", corners, eigenvalues[0]))
-        by_surf = timed("matching", match_keypoints, keypoints[t - 1], keypoints[t])
-        pairs = [np.concatenate(both) for both in zip(by_flow, by_surf, strict=True)]
-        if len(pairs[0]) >= 4:
-            timed("RANSAC", fit_homography, *pairs)
-        timed("warp", warp_frame, greys[t - 1], greys[t], np.eye(3))
-        for k, image in enumerate(pyramid):
-            for descriptor in HISTOGRAM_DESCRIPTORS:
-                timed("votes", descriptor.vote, image, flow[k], votes[k])
-                timed("integrals", integrate, votes[k], descriptor.n_bins)
-    return taken
+@njit(cache=True, nogil=True)
+def _multiply_and_add(values: np.ndarray, n_rounds: int) -> None:
+    """Two operations a number and round."""
+    for _ in range(n_rounds):
+        for i in range(len(values)):
+            values[i] = values[i] * np.float32(0.999) + np.float32(1e-3)
+
+
+def loop_speed_up(repeats: int) -> float:
+    """What two threads gain on two independent copies of a loop in cache, here and now."""
+    values = [np.ones(4096, np.float32) for _ in range(2)]
+
+    def work(k: int) -> None:
+        _multiply_and_add(values[k], 200_000)
+
+    def together() -> None:
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    work(0)
+    one, two = medians(repeats, lambda: work(0), together, clock=time.perf_counter)
+    return 2 * one / two
+
+
+def peak_flops() -> float:
+    """Billions of float32 multiplications and additions a second, in cache, one thread."""
+    values = np.ones(4096, np.float32)
+    _multiply_and_add(values, 1)
+    seconds = medians(5, lambda: _multiply_and_add(values, 50_000))[0]
+    return 2 * 4096 * 50_000 / seconds / 1e9
+
+
+def fill_rate() -> float:
+    """Gigabytes a second that one thread writes to memory."""
+    values = np.empty(2**24, np.float32)
+    return values.nbytes / medians(5, lambda: values.fill(1))[0] / 1e9
+
+
+def bench_start(folder: Path) -> Iterator[Row]:
+    """Rows of the first extraction on a machine, and of the first in a process."""
+    for case, cache in (("first ever", folder / "cache"), ("kernels cached", folder / "cache")):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+        command = [sys.executable, "-c", START_SCRIPT, str(PAN)]
+        said = subprocess.run(
+            command, env=environment, cwd=PROJECT, check=True, capture_output=True, text=True
+        )
+        first, second = map(float, said.stdout.split())
+        yield Row(
+            f"start, {case}",
+            first,
+            "second run in the process",
+            second,
+            second / first,
+            f"{first - second:.1f} s of compiling or loading",
+        )
+
+
+def bench_memory(path: Path, folder: Path) -> Row:
+    """Row of memory beyond the imports; the columns of seconds hold MiB."""
+    command = [sys.executable, "-c", MEMORY_SCRIPT, str(path), str(folder / "out.h5")]
+    said = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
+    before, most = map(float, said.stdout.split())
+    return Row(
+        f"{path.stem} memory (MiB)",
+        most - before,
+        "interpreter and imports",
+        before,
+        before / (most - before),
+        f"{most - before:.0f} MiB above the imports",
+    )
+
+
+def lasting(path: Path, folder: Path, times: int) -> Path:
+    """Write a clip again and again into one file, to see whether memory grows with length."""
+    frames = read(path)
+    out = folder / f"{path.stem}_{times}_times.avi"
+    size = (frames.shape[2], frames.shape[1])
+    writer = cv2.VideoWriter(str(out), cv2.VideoWriter.fourcc(*"MJPG"), 25, size)
+    for _ in range(times):
+        for frame in frames:
+            writer.write(frame)
+    writer.release()
+    return out
 
 
 def main() -> int:
-    """Run all clips; print the table and write it."""
+    """Run everything; print the table and write it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--csv", type=Path, help="file to write")
     parser.add_argument("--repeats", type=int, default=3)
     shared = Path(os.environ.get("TRAJFUSE_SHARED", PROJECT.parent / "shared"))
-    parser.add_argument("--golden", type=Path, default=shared / "golden")
+    parser.add_argument("--shared", type=Path, default=shared, help="folder with golden and data")
     arguments = parser.parse_args()
-    timing = arguments.golden / "timing.json"
-    if not timing.is_file():
-        parser.error(f"--golden must hold timing.json, got {arguments.golden}")
+    golden = arguments.shared / "golden"
+    if not (golden / "timing.json").is_file():
+        parser.error(f"--shared must hold golden/timing.json, got {arguments.shared}")
+    timing = json.loads((golden / "timing.json").read_text())
     rows: list[Row] = []
-    console = Console(width=140)
     cv2.setNumThreads(1)
-    with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        extract(PROJECT / "tests" / "golden" / "synthetic_pan.avi")
-        console.print(f"compiling or loading kernels: {time.perf_counter() - start:.1f} s")
-        for clip, entry in json.loads(timing.read_text()).items():
-            path = arguments.golden / "clips" / f"{clip}.avi"
-            rows += bench_clip(path, entry["ratio"], arguments.repeats, Path(folder))
+    with threadpool_limits(1), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for preset in ("parity", "fast"):
+            Extraction(PAN, options=ExtractOptions.preset(preset)).save(folder / "out.h5")
+        for clip, entry in timing.items():
+            path = golden / "clips" / f"{clip}.avi"
+            rows += bench_clip(path, entry["ratio"], arguments.repeats, folder)
+        mean = statistics.mean(entry["ratio"] for entry in timing.values())
+        codec_clip = sorted((arguments.shared / CODEC_CLIP).rglob("*.avi"))[0]
+        rows.append(bench_codec(codec_clip, mean, arguments.repeats))
+        clip = golden / "clips" / "hmdb_cartwheel.avi"
+        rows += [bench_memory(p, folder) for p in (clip, lasting(clip, folder, 5))]
+        rows += bench_start(folder)
     shown = Table(*Row._fields)
     for row in rows:
-        shown.add_row(
-            row.case,
-            f"{row.ours_s:.3f}",
-            row.peer,
-            f"{row.peer_s:.3f}",
-            f"{row.ratio:.2f}",
-            row.note,
-        )
-    console.print(shown)
+        figures = f"{row.ours_s:.3f}", row.peer, f"{row.peer_s:.3f}", f"{row.ratio:.2f}"
+        shown.add_row(row.case, *figures, row.note)
+    Console(width=160).print(shown)
     if arguments.csv is not None:
         with whole_file(arguments.csv) as part, part.open("w", newline="") as file:
             writer = csv.writer(file)

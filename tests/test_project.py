@@ -114,6 +114,8 @@ COMMANDS = (
     "",
     "idt",
     "idt extract",
+    "idt show",
+    "idt compare",
     "deep",
     "deep train",
     "deep predict",

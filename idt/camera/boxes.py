@@ -22,6 +22,7 @@ WINDOW_STEP = 4  # pixels
 PADDING = 16  # pixels around the frame, for people at its border
 SCALE_STEP = 1.05  # ratio of neighbouring scales
 MIN_HITS = 2  # a box needs more overlapping windows than this
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _parse_number(field: str, where: str) -> float:
         value = float(field)
     except ValueError:
         value = np.nan
-    if not abs(value) <= np.finfo(np.float32).max:
+    if not abs(value) <= LARGEST:
         raise ValueError(
             f"{where}: a field must be a finite number, got {field!r}; write x1 y1 x2 y2 "
             "confidence for each box"

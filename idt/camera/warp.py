@@ -17,37 +17,47 @@ WARP_MARGIN = 5  # pixels
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _locate_row(h: np.ndarray, y: int, n_rows: int, margin: int, out: np.ndarray) -> None:
+    """Fill (2, column) with the sources x, y of a row in 1/32 pixel; -1 where one is outside."""
+    n_columns = out.shape[1]
+    h00, h01, h02 = h[0, 0], h[0, 1], h[0, 2]
+    h10, h11, h12 = h[1, 0], h[1, 1], h[1, 2]
+    h20, h21, h22 = h[2, 0], h[2, 1], h[2, 2]
+    right, bottom = n_columns - 1 - margin, n_rows - 1 - margin
+    outside = np.int32(-1)
+    for x in range(n_columns):
+        w = h20 * x + h21 * y + h22
+        px = (h00 * x + h01 * y + h02) / w if w != 0 else 0.0
+        py = (h10 * x + h11 * y + h12) / w if w != 0 else 0.0
+        # Not `and`: without branches the loop becomes vectors.
+        inside = (px >= margin) & (py >= margin) & (px < right) & (py < bottom)
+        out[0, x] = np.int32(np.rint(px * 32.0)) if inside else outside
+        out[1, x] = np.int32(np.rint(py * 32.0)) if inside else outside
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _warp(
     previous: np.ndarray, current: np.ndarray, h: np.ndarray, margin: int, out: np.ndarray
 ) -> None:
     """Bilinear warp in steps of 1/32 pixel; the previous frame where the source is outside."""
     n_rows, n_columns = out.shape
+    source = np.empty((2, n_columns), np.int32)
+    one, step, half = np.uint32(1), np.int32(32), np.int32(512)
     for y in range(n_rows):
+        _locate_row(h, y, n_rows, margin, source)
         for x in range(n_columns):
-            w = h[2, 0] * x + h[2, 1] * y + h[2, 2]
-            px = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) / w if w != 0 else 0.0
-            py = (h[1, 0] * x + h[1, 1] * y + h[1, 2]) / w if w != 0 else 0.0
-            if (
-                px >= margin
-                and py >= margin
-                and px < n_columns - 1 - margin
-                and py < n_rows - 1 - margin
-            ):
-                sx = np.int32(np.rint(px * 32.0))
-                sy = np.int32(np.rint(py * 32.0))
-                x0 = sx >> 5
-                y0 = sy >> 5
-                fx = sx & 31
-                fy = sy & 31
-                total = (32 - fy) * (
-                    (32 - fx) * np.int32(current[y0, x0]) + fx * np.int32(current[y0, x0 + 1])
-                ) + fy * (
-                    (32 - fx) * np.int32(current[y0 + 1, x0])
-                    + fx * np.int32(current[y0 + 1, x0 + 1])
-                )
-                out[y, x] = np.uint8((total + 512) >> 10)
-            else:
+            sx, sy = source[0, x], source[1, x]
+            if sx < 0:
                 out[y, x] = previous[y, x]
+                continue
+            # Unsigned, so that no index is tested for counting from the end.
+            x0, y0 = np.uint32(sx >> 5), np.uint32(sy >> 5)
+            fx, fy = np.int32(sx & 31), np.int32(sy & 31)
+            upper, lower = current[y0], current[y0 + one]
+            total = (step - fy) * (
+                (step - fx) * np.int32(upper[x0]) + fx * np.int32(upper[x0 + one])
+            ) + fy * ((step - fx) * np.int32(lower[x0]) + fx * np.int32(lower[x0 + one]))
+            out[y, x] = np.uint8((total + half) >> 10)
 
 
 def warp_frame(previous: np.ndarray, current: np.ndarray, homography: np.ndarray) -> np.ndarray:

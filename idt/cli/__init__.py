@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from idt.cli import compare, extract
+from idt.cli import compare, extract, show
+
+HELP = {"help_option_names": ["-h", "--help"]}  # the reference program's, too
+
+ABOUT = "Improved dense trajectories: extraction from videos, pictures of it, comparison of tables."
 
 app = typer.Typer(
-    help="Improved dense trajectories: extraction from videos, comparison of tables.",
+    help=ABOUT,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(extract.extract)
-app.command()(compare.compare)
+app.command(context_settings=HELP)(extract.extract)
+app.command(context_settings=HELP)(show.show)
+app.command(context_settings=HELP)(compare.compare)
 
 
-@app.callback()
+@app.callback(help=ABOUT)
 def _idt() -> None:
-    """Improved dense trajectories: extraction from videos, comparison of tables."""
+    """Stand above the commands, so that one alone would still be called by its name."""

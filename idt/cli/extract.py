@@ -17,6 +17,7 @@ from idt.cli.options import (
     HumanBoxes,
     MaxSide,
     Preset,
+    Quiet,
     Stabilise,
     Start,
     Threads,
@@ -137,7 +138,7 @@ def extract(
     profile: Annotated[
         bool, typer.Option("--profile", help="Tell at the end where the time went.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Extract the trajectories of a video: shape, HOG, HOF, MBHx and MBHy of each.
 

@@ -98,6 +98,7 @@ Threads = Annotated[
         f"there are, up to {MANY}."
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no messages.")]
 
 
 def options_from(preset: str, **given: Any) -> ExtractOptions:

@@ -8,8 +8,10 @@ from idt.camera import (
     fit_homography,
     flow_pairs,
     match_keypoints,
+    subtract_homography,
     warp_frame,
 )
+from idt.camera.homography import _fill_normal
 from idt.flow import expand, flow_pyramid
 from idt.pyramid import scales, to_grey
 from idt.sampling import corners, min_eigenvalues
@@ -33,14 +35,14 @@ def _matches(n, n_outliers=0, noise=0.0, seed=0):
     return previous, current
 
 
-def _keypoints(points, descriptors):
+def _keypoints(points, descriptors, kind=np.float32):
     n = len(points)
     return Keypoints(
         np.array(points, np.float32),
         np.ones(n, np.float32),
         np.zeros(n, np.float32),
         np.ones(n, np.float32),
-        np.array(descriptors, np.float32),
+        np.array(descriptors, kind),
     )
 
 
@@ -51,6 +53,42 @@ def test_the_most_similar_keypoint_nearby_is_taken():
     before, after = match_keypoints(previous, current)
     np.testing.assert_array_equal(before, [(10, 0), (100, 0)])
     np.testing.assert_array_equal(after, [(2, 0), np.float32([101, 24.9])])
+
+
+def test_binary_descriptors_are_compared_by_their_bits():
+    # 9 bytes: more than a word. Differences from the first of `current`: 8, 2 and 1 bits; the last
+    # lies too far away.
+    previous = _keypoints(
+        [(0, 0), (3, 0), (60, 0)], [[0] * 8 + [255], [1] + [0] * 7 + [1], [0] * 8 + [1]], np.uint8
+    )
+    current = _keypoints([(1, 1), (62, 0)], [[0] * 9, [255] * 9], np.uint8)
+    before, after = match_keypoints(previous, current)
+    np.testing.assert_array_equal(before, [(3, 0), (60, 0)])
+    np.testing.assert_array_equal(after, [(1, 1), (62, 0)])
+
+
+def test_bits_are_counted_as_numpy_counts_them():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 60, (2, 80, 2))
+    bits = rng.integers(0, 256, (2, 80, 61)).astype(np.uint8)
+    before, after = match_keypoints(
+        _keypoints(points[0], bits[0], np.uint8), _keypoints(points[1], bits[1], np.uint8)
+    )
+    far = (np.abs(points[1][:, None] - points[0][None]) >= 25).any(axis=2)
+    distance = np.unpackbits(bits[1][:, None] ^ bits[0][None], axis=2).sum(axis=2) + 1000 * far
+    matched = ~far.all(axis=1)
+    np.testing.assert_array_equal(after, points[1][matched].astype(np.float32))
+    np.testing.assert_array_equal(
+        before, points[0][distance.argmin(axis=1)][matched].astype(np.float32)
+    )
+
+
+def test_keypoints_of_two_kinds_are_not_matched():
+    numbers = _keypoints([(0, 0)], [[1, 0]])
+    with pytest.raises(ValueError, match="must have descriptors of one kind, got float32 x 2 and"):
+        match_keypoints(numbers, _keypoints([(0, 0)], [[1, 0]], np.uint8))
+    with pytest.raises(ValueError, match="float32 x 2 and float32 x 3"):
+        match_keypoints(numbers, _keypoints([(0, 0)], [[1, 0, 0]]))
 
 
 def test_points_move_by_the_flow_at_their_rounded_pixel():
@@ -82,6 +120,38 @@ def test_a_seed_decides_the_draw():
     np.testing.assert_array_equal(first, again)
 
 
+def test_normal_equations_are_those_of_the_stacked_rows():
+    rng = np.random.default_rng(3)
+    basis, (u, v) = rng.normal(size=(3, 41)), rng.normal(size=(2, 41))
+    nought = np.zeros_like(basis)
+    rows = np.concatenate(
+        [np.concatenate([basis, nought, -u * basis]), np.concatenate([nought, basis, -v * basis])],
+        axis=1,
+    )
+    normal = np.full((9, 9), np.nan)
+    _fill_normal(basis, np.stack([u, v]), normal)
+    np.testing.assert_allclose(normal, rows @ rows.T, rtol=1e-12, atol=1e-12)
+
+
+def test_no_homography_nearby_fits_the_inliers_better():
+    previous, current = _matches(300, n_outliers=60, noise=0.2)
+    homography, inliers = fit_homography(previous, current)
+
+    def residuals(h):
+        found = _project(np.append(h, 1).reshape(3, 3), previous[inliers])
+        return (found - current[inliers]).ravel()
+
+    h = homography.ravel()[:8]
+    steps = np.array([1, 1, 100, 1, 1, 100, 0.01, 0.01]) * 1e-6
+    jacobian = np.stack(
+        [(residuals(h + step) - residuals(h - step)) / (2 * step.sum()) for step in np.diag(steps)],
+        axis=1,
+    )
+    # Another Gauss-Newton step moves no pixel of the frame by more than central differences err.
+    move = np.linalg.lstsq(jacobian, residuals(h), rcond=None)[0]
+    assert np.abs(jacobian @ move).max() < 1e-6
+
+
 def test_points_on_a_line_give_no_homography():
     line = np.stack([np.arange(60.0), 2 * np.arange(60.0)], axis=1)
     homography, inliers = fit_homography(line, line)
@@ -107,6 +177,19 @@ def test_few_matches_or_inliers_give_the_identity():
     assert 0 < motion.n_inliers <= 25
 
 
+def test_motion_carries_its_matches_and_inliers():
+    matches = tuple(points.astype(np.float32) for points in _matches(80, n_outliers=20))
+    by_flow, by_surf = zip(*((points[:50], points[50:]) for points in matches), strict=True)
+    motion = camera_motion(by_flow, by_surf)
+    assert (motion.n_flow_pairs, motion.n_surf_pairs) == (50, 30)
+    np.testing.assert_array_equal(motion.previous_points, matches[0])
+    np.testing.assert_array_equal(motion.current_points, matches[1])
+    assert motion.inliers.dtype == bool
+    assert motion.inliers.sum() == motion.n_inliers
+    np.testing.assert_array_equal(motion.inliers, np.arange(80) >= 20)
+    np.testing.assert_array_equal(camera_motion(EMPTY, EMPTY).inliers, np.zeros(0, bool))
+
+
 def test_warping_by_whole_pixels_shifts_inside_the_margin():
     rng = np.random.default_rng(0)
     previous, current = rng.integers(0, 256, (2, 40, 50)).astype(np.uint8)
@@ -130,6 +213,43 @@ def test_bad_warps_are_refused():
         warp_frame(image, image[1:], np.eye(3))
     with pytest.raises(ValueError, match="finite 3 x 3"):
         warp_frame(image, image, np.full((3, 3), np.nan))
+
+
+def test_a_pan_is_subtracted_from_the_flow():
+    flow = np.full((2, 5, 7), 4, np.float32)
+    pan = np.array([[1, 0, 3], [0, 1, -2], [0, 0, 1.0]])
+    np.testing.assert_array_equal(subtract_homography(flow, pan, 1)[:, 2, 3], [1, 6])
+    # Half the pixels a side: the same pan is half as long.
+    np.testing.assert_array_equal(subtract_homography(flow, pan, 2)[:, 2, 3], [2.5, 5])
+    np.testing.assert_array_equal(subtract_homography(flow, np.eye(3), 1), flow)
+
+
+@pytest.mark.parametrize(("shape", "factor"), [((240, 320), 1), ((37, 53), 2**1.5)])
+def test_subtraction_is_that_of_numpy(shape, factor):
+    flow = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    y, x = np.mgrid[: shape[0], : shape[1]] * float(factor)
+    points = np.stack([x.ravel(), y.ravel()], axis=1)
+    moved = (_project(7 * HOMOGRAPHY, points) - points) / factor
+    stabilised = subtract_homography(flow, 7 * HOMOGRAPHY, factor)
+    assert stabilised.dtype == np.float32
+    # Single precision of displacements of up to ten pixels.
+    np.testing.assert_allclose(stabilised, flow - moved.T.reshape(flow.shape), atol=1e-5)
+
+
+def test_a_pixel_at_infinity_keeps_its_flow():
+    flow = np.ones((2, 3, 3), np.float32)
+    vanishing = np.array([[1, 0, 0], [0, 1, 0], [1, 0, -1.0]])
+    np.testing.assert_array_equal(subtract_homography(flow, vanishing, 1)[:, :, 1], 1)
+
+
+def test_bad_subtractions_are_refused():
+    flow = np.zeros((2, 4, 4), np.float32)
+    with pytest.raises(ValueError, match=r"flow must be a float32 array of shape \(2, row, column"):
+        subtract_homography(flow.astype(float), np.eye(3), 1)
+    with pytest.raises(ValueError, match="factor must be positive, got 0"):
+        subtract_homography(flow, np.eye(3), 0)
+    with pytest.raises(ValueError, match="finite 3 x 3"):
+        subtract_homography(flow, np.full((3, 3), np.inf), 1)
 
 
 @pytest.mark.parametrize("clip", ["kth_boxing_d1", "hmdb_cartwheel", "ucf_icedancing_g01_c01"])
