@@ -1,17 +1,19 @@
-"""Dense optical flow: the reference program's Farneback over the pyramid, and DIS.
+"""Optical flow: the reference program's Farneback over the pyramid, DIS, and a codec's vectors.
 
 Flow is (dx, dy) in pixels per frame, at the scale of the images it was computed on. Inside the
 pyramid it is kept as planes, (2, row, column); the public functions for a single pair return
 (row, column, 2).
 """
 
-from idt.flow.expansion import Expansion, expand, gaussian_kernel
+from idt.flow.codec import BLOCK, codec_flow
+from idt.flow.expansion import expand, gaussian_kernel
 from idt.flow.farneback import farneback, flow_pyramid
 from idt.flow.inverse_search import dis
 from idt.flow.resize import resize_flow
 
 __all__ = [
-    "Expansion",
+    "BLOCK",
+    "codec_flow",
     "dis",
     "expand",
     "farneback",

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from idt.video_vectors import VECTOR
+from idt.video import VECTOR
 
 BLOCK = 8  # pixels; FFmpeg tells of no smaller blocks
 
@@ -97,7 +97,7 @@ def codec_flow(
     Parameters
     ----------
     vectors
-        `idt.video_vectors.VECTOR` (n,), as in `CodecFrame.vectors`.
+        `idt.video.VECTOR` (n,), as in `CodecFrame.vectors`.
     height, width
         Frame size in pixels.
     past, future
@@ -124,7 +124,7 @@ def codec_flow(
     if vectors.dtype != VECTOR or vectors.ndim != 1:
         raise ValueError(
             f"vectors must be a {VECTOR.names} array of shape (n,), got {vectors.dtype} "
-            f"{vectors.shape}; take them from idt.video_vectors"
+            f"{vectors.shape}; take them from idt.video"
         )
     if min(height, width, block) < 1:
         raise ValueError(

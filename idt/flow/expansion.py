@@ -11,8 +11,6 @@ Farneback, Two-Frame Motion Estimation Based on Polynomial Expansion, SCIA 2003.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 
@@ -21,7 +19,6 @@ from idt.pyramid import Scale, bilinear_positions
 
 POLYNOMIAL_RADIUS = 7  # pixels
 POLYNOMIAL_SIGMA = 1.5  # pixels
-N_STORED = 8  # numbers a pixel of an expansion, 5 and padding: one vector of 32 bytes
 
 
 def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
@@ -226,52 +223,23 @@ def _expand_polynomial(
     image: np.ndarray,
     filters: np.ndarray,
     entries: np.ndarray,
-    planes: np.ndarray,
-    pixels: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     """Coefficients y, x, yy, xx, xy of the local quadratic; `image` has 7 rows of margin."""
     n_columns = image.shape[1]
     rows = np.empty((3, n_columns + 14), np.float32)
     mean = np.empty(n_columns, np.float64)
-    for y in range(planes.shape[1]):
+    for y in range(out.shape[1]):
         _filter_columns(image, filters, y, rows[0, 7:-7], rows[1, 7:-7], rows[2, 7:-7])
         for c in range(3):
             rows[c, :7] = rows[c, 7]
             rows[c, n_columns + 7 :] = rows[c, n_columns + 6]
-        _filter_smooth(rows[0], filters, entries, planes[1, y], planes[3, y], mean)
-        _filter_slope(rows[1], filters, entries, planes[0, y], planes[4, y])
-        _filter_curve(rows[2], filters, entries[2], mean, planes[2, y])
-        for x in range(n_columns):
-            pixels[y, x, 0] = planes[0, y, x]
-            pixels[y, x, 1] = planes[1, y, x]
-            pixels[y, x, 2] = planes[2, y, x]
-            pixels[y, x, 3] = planes[3, y, x]
-            pixels[y, x, 4] = planes[4, y, x]
-            pixels[y, x, 5] = 0
-            pixels[y, x, 6] = 0
-            pixels[y, x, 7] = 0
+        _filter_smooth(rows[0], filters, entries, out[1, y], out[3, y], mean)
+        _filter_slope(rows[1], filters, entries, out[0, y], out[4, y])
+        _filter_curve(rows[2], filters, entries[2], mean, out[2, y])
 
 
-@dataclass(frozen=True)
-class Expansion:
-    """Local quadratics of one level: coefficients of y, x, y^2, x^2 and xy.
-
-    The same numbers twice: row by row for the frame that flow starts from, pixel by pixel for the
-    one that it leads to and is looked up at scattered places.
-
-    Attributes
-    ----------
-    planes
-        float32 (5, row, column).
-    pixels
-        float32 (row, column, 8), of which 5 are used.
-    """
-
-    planes: np.ndarray
-    pixels: np.ndarray
-
-
-def expand(grey: np.ndarray, levels: list[Scale]) -> list[Expansion]:
+def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
     """Expand a frame into local quadratics on every level of the pyramid.
 
     Parameters
@@ -283,8 +251,9 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[Expansion]:
 
     Returns
     -------
-    list of Expansion
-        One per level, each from the full-resolution frame blurred by (factor - 1) / 2 pixels.
+    list of ndarray of float32, shape (5, row, column)
+        Coefficients of y, x, y^2, x^2 and xy per level, each from the full-resolution frame
+        blurred by (factor - 1) / 2 pixels.
     """
     expansions = []
     for level in levels:
@@ -297,10 +266,7 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[Expansion]:
         _blur_and_resize(grey, taps, top, fraction_y, left, fraction_x, inner)
         padded[:POLYNOMIAL_RADIUS] = inner[0]
         padded[-POLYNOMIAL_RADIUS:] = inner[-1]
-        expansion = Expansion(
-            np.empty((5, level.height, level.width), np.float32),
-            np.empty((level.height, level.width, N_STORED), np.float32),
-        )
-        _expand_polynomial(padded, FILTERS, INVERSE_ENTRIES, expansion.planes, expansion.pixels)
+        expansion = np.empty((5, level.height, level.width), np.float32)
+        _expand_polynomial(padded, FILTERS, INVERSE_ENTRIES, expansion)
         expansions.append(expansion)
     return expansions

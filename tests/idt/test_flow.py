@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from idt.flow import dis, expand, farneback, flow_pyramid, gaussian_kernel
+from idt.flow.equations import CHUNK, move_row
 from idt.pyramid import scales, to_grey
 from idt.video import frames
 
@@ -52,8 +53,37 @@ def test_expansion_recovers_a_quadratic():
     # [1/4 1/2 1/4] blur before the expansion only shifts by a constant.
     y, x = np.mgrid[-20:21, -20:21].astype(np.float64)
     image = 100 + 2 * x - y + 0.1 * x**2 + 0.05 * y**2 - 0.02 * x * y
-    coefficients = expand(image.astype(np.float32), scales(41, 41))[0].planes[:, 20, 20]
+    coefficients = expand(image.astype(np.float32), scales(41, 41))[0][:, 20, 20]
     np.testing.assert_allclose(coefficients, [-1, 2, 0.05, 0.1, -0.02], atol=2e-4)
+
+
+@pytest.mark.parametrize("spread", [0.3, 2.0, 40.0])
+def test_quadratics_are_looked_up_bilinearly_in_runs_and_alone(spread):
+    """Smooth flow goes in runs, wild flow pixel by pixel; a plain NumPy twin says what is right."""
+    rng = np.random.default_rng(int(spread))
+    n_rows, n_columns = 12, 1100  # wider than what is worked on at once
+    first, second = rng.normal(size=(2, 5, n_rows, n_columns)).astype(np.float32)
+    flow = ndimage.gaussian_filter(rng.normal(size=(2, n_rows, n_columns)), (0, 2, 30 / spread))
+    flow = (spread * flow / flow.std()).astype(np.float32)
+    memory = [np.empty((2, CHUNK), np.int32), *(np.empty((n, CHUNK), np.float32) for n in (2, 9))]
+    for y in range(n_rows):
+        moved = np.empty((5, n_columns), np.float32)
+        move_row(first, second, flow[0, y], flow[1, y], y, *memory, moved)
+        px = np.arange(n_columns, dtype=np.float32) + flow[0, y]
+        py = np.float32(y) + flow[1, y]
+        left, top = np.floor(px), np.floor(py)
+        fx, fy = px - left, py - top
+        inside = (left >= 0) & (top >= 0) & (left < n_columns - 1) & (top < n_rows - 1)
+        i = np.where(inside, top, 0).astype(int)
+        j = np.where(inside, left, 0).astype(int)
+        expected = (
+            (1 - fx) * (1 - fy) * second[:, i, j]
+            + fx * (1 - fy) * second[:, i, j + 1]
+            + (1 - fx) * fy * second[:, i + 1, j]
+            + fx * fy * second[:, i + 1, j + 1]
+        )
+        alone = np.concatenate([np.zeros((2, n_columns), np.float32), first[2:, y]])
+        np.testing.assert_array_equal(moved, np.where(inside, expected, alone))
 
 
 def test_gaussian_kernel_with_no_width_is_the_fixed_one():
