@@ -7,6 +7,7 @@ the pyramid does not change with the installed OpenCV.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -116,15 +117,22 @@ def to_grey(frame: np.ndarray) -> np.ndarray:
     return grey
 
 
+@lru_cache(maxsize=256)
 def bilinear_positions(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """First source index, int64 (n_out,), and weight of the second, float32, of a resized axis."""
+    """First source index, int64 (n_out,), and weight of the second, float32, of a resized axis.
+
+    Both are read-only and kept: a video asks for the same few again and again.
+    """
     ratio = 1.0 / (n_out / n_in)
     position = ((np.arange(n_out) + 0.5) * ratio - 0.5).astype(np.float32)
     first = np.floor(position)
     weight = position - first
     outside = (first < 0) | (first >= n_in - 1)
     weight[outside] = 0
-    return first.clip(0, n_in - 1).astype(np.int64), weight
+    index = first.clip(0, n_in - 1).astype(np.int64)
+    index.setflags(write=False)
+    weight.setflags(write=False)
+    return index, weight
 
 
 @njit(cache=True, nogil=True)
@@ -146,19 +154,29 @@ def _resize_uint8(
         weight_left[x] = np.int32(np.rint((np.float32(1) - fraction_x[x]) * one))
         weight_right[x] = np.int32(np.rint(fraction_x[x] * one))
         right[x] = min(left[x] + 1, image.shape[1] - 1)
+    # Source rows interpolated along x: the lower one of a row is often the upper one of the next.
+    rows = np.empty((2, n_columns), np.int32)
+    held = np.full(2, -1)
     for y in range(n_rows):
+        for r in range(2):
+            wanted = min(top[y] + r, image.shape[0] - 1)
+            if held[r] == wanted:
+                continue
+            held[r] = wanted
+            if r == 0 and held[1] == wanted:
+                rows[0] = rows[1]
+                continue
+            source, target = image[wanted], rows[r]
+            for x in range(n_columns):
+                near = np.int32(source[left[x]]) * weight_left[x]
+                target[x] = (near + np.int32(source[right[x]]) * weight_right[x]) >> 4
         weight_top = np.int32(np.rint((np.float32(1) - fraction_y[y]) * one))
         weight_bottom = np.int32(np.rint(fraction_y[y] * one))
-        above = image[top[y]]
-        below = image[min(top[y] + 1, image.shape[0] - 1)]
+        upper, lower, target_row = rows[0], rows[1], out[y]
         for x in range(n_columns):
-            a, b = left[x], right[x]
-            upper = np.int32(above[a]) * weight_left[x] + np.int32(above[b]) * weight_right[x]
-            lower = np.int32(below[a]) * weight_left[x] + np.int32(below[b]) * weight_right[x]
-            out[y, x] = np.uint8(
-                (((weight_top * (upper >> 4)) >> 16) + ((weight_bottom * (lower >> 4)) >> 16) + 2)
-                >> 2
-            )
+            above = (weight_top * upper[x]) >> 16
+            below = (weight_bottom * lower[x]) >> 16
+            target_row[x] = np.uint8((above + below + 2) >> 2)
 
 
 def resize_uint8(image: np.ndarray, width: int, height: int) -> np.ndarray:

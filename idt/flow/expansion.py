@@ -11,6 +11,8 @@ Farneback, Two-Frame Motion Estimation Based on Polynomial Expansion, SCIA 2003.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit
 
@@ -21,15 +23,22 @@ POLYNOMIAL_RADIUS = 7  # pixels
 POLYNOMIAL_SIGMA = 1.5  # pixels
 
 
+@lru_cache(maxsize=64)
 def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
-    """Float32 Gaussian taps as OpenCV makes them; `sigma` 0 with 3 taps gives 1/4, 1/2, 1/4."""
+    """Float32 Gaussian taps as OpenCV makes them, read-only.
+
+    `sigma` 0 with 3 taps gives 1/4, 1/2, 1/4.
+    """
     if sigma <= 0:
         if size != 3:
             raise ValueError(f"size must be 3 where sigma is 0, got {size}; give a sigma")
-        return np.array([0.25, 0.5, 0.25], np.float32)
-    offsets = np.arange(size) - (size - 1) / 2
-    taps = np.exp(-(offsets**2) / (2 * sigma**2)).astype(np.float32)
-    return (taps / taps.sum(dtype=np.float64)).astype(np.float32)
+        taps = np.array([0.25, 0.5, 0.25], np.float32)
+    else:
+        offsets = np.arange(size) - (size - 1) / 2
+        raised = np.exp(-(offsets**2) / (2 * sigma**2)).astype(np.float32)
+        taps = (raised / raised.sum(dtype=np.float64)).astype(np.float32)
+    taps.setflags(write=False)
+    return taps
 
 
 def _polynomial_filters() -> tuple[np.ndarray, np.ndarray]:

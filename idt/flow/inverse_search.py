@@ -13,8 +13,7 @@ import numpy as np
 from idt.flow.pair import check_pair
 
 QUALITIES = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "quick": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 
@@ -27,7 +26,10 @@ def dis(previous: np.ndarray, current: np.ndarray, *, quality: str = "medium") -
     previous, current
         uint8 (row, column), of one size, at least 16 pixels a side.
     quality
-        OpenCV's preset: ``"ultrafast"``, ``"fast"`` or ``"medium"``.
+        ``"medium"``: OpenCV's preset of that name; ``"quick"``: its ULTRAFAST, without variational
+        refinement, but down to half the resolution instead of a quarter, so that small motions
+        are not lost: on real clips that finds about as many trajectories as Farneback's flow, which
+        the smoother preset FAST does not.
 
     Returns
     -------
@@ -43,5 +45,7 @@ def dis(previous: np.ndarray, current: np.ndarray, *, quality: str = "medium") -
     if quality not in QUALITIES:
         raise ValueError(f"quality must be one of {', '.join(QUALITIES)}, got {quality!r}; choose")
     algorithm = cv2.DISOpticalFlow.create(QUALITIES[quality])
+    if quality == "quick":
+        algorithm.setFinestScale(1)
     start = np.zeros((*previous.shape, 2), np.float32)
     return np.asarray(algorithm.calc(previous, current, start), np.float32)
