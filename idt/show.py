@@ -57,12 +57,12 @@ class Entry:
     dot: Colour | None = None
 
 
-def draw(step: Step, *, scale: int = 0, boxes: np.ndarray | None = None) -> np.ndarray:
+def draw(step: Step, *, scale: int = 0) -> np.ndarray:
     """Draw what one frame brought.
 
     Tracks that move by themselves are green, yellow with age, with a red head; those that have not
     left the camera's motion by a pixel are blue; matches that the homography explains are light
-    dots, others magenta ones. Counts stand below the frame.
+    dots, others magenta ones; people's boxes are white. Counts stand below the frame.
 
     Parameters
     ----------
@@ -70,8 +70,6 @@ def draw(step: Step, *, scale: int = 0, boxes: np.ndarray | None = None) -> np.n
         One of `Extraction.steps`, before the next one is asked for.
     scale
         Whose tracks are drawn: 0 is the finest scale that is tracked.
-    boxes
-        float32 (n, 4) or (n, 5), corners x1, y1, x2, y2 of people; None for no boxes.
 
     Returns
     -------
@@ -104,8 +102,9 @@ def draw(step: Step, *, scale: int = 0, boxes: np.ndarray | None = None) -> np.n
             _draw_lines(canvas, lines[:, k : k + 2], _age_colour(k, length), zoom)
     for lines in moving:
         _draw_dots(canvas, lines[:, -1], HEAD, zoom)
-    if boxes is not None:
-        _draw_lines(canvas, boxes[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 5, 2), BOX, zoom)
+    if step.boxes is not None:
+        corners = step.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 5, 2)
+        _draw_lines(canvas, corners, BOX, zoom)
     legend = _legend(_entries(step, moving, resting), canvas.shape[1])
     return _even(np.concatenate([canvas, legend]))
 
@@ -154,7 +153,7 @@ def save_video(
         stream.pix_fmt = "yuv420p"
         stream.thread_count = extraction.threads
         for step in _steps(extraction, verbose):
-            picture = draw(step, scale=scale, boxes=_boxes(extraction, step))
+            picture = draw(step, scale=scale)
             if not n_pictures:
                 stream.height, stream.width = picture.shape[:2]
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
@@ -197,7 +196,7 @@ def save_picture(
         for step in _steps(extraction, verbose):
             last = step.index
             if last == frame:
-                picture = draw(step, scale=scale, boxes=_boxes(extraction, step))
+                picture = draw(step, scale=scale)
                 target.write_bytes(cv2.imencode(target.suffix, picture)[1].tobytes())
                 return
         if last == extraction.start:
@@ -210,10 +209,7 @@ def save_picture(
 
 def _steps(extraction: Extraction, verbose: bool) -> Iterator[Step]:
     """Steps of a pass, under a progress bar where that is wanted."""
-    total = None
-    if verbose and (declared := extraction.declared_frames):
-        stop = declared if extraction.stop is None else min(extraction.stop, declared)
-        total = max(stop - extraction.start - 1, 0)
+    total = extraction.expected_steps if verbose else None
     return progress(extraction.steps(), label=extraction.name, total=total, verbose=verbose)
 
 
@@ -234,13 +230,10 @@ def _too_short(extraction: Extraction) -> ValueError:
     )
 
 
-def _boxes(extraction: Extraction, step: Step) -> np.ndarray | None:
-    """People's boxes of a frame, where there are any."""
-    return None if extraction.boxes is None else extraction.boxes[step.index]
-
-
 def _background(image: np.ndarray, zoom: int) -> np.ndarray:
     """Enlarged frame, dimmed and with little colour, so that marks stand out."""
+    if image.ndim == 2:
+        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     mixed = cv2.addWeighted(grey, GREY_SHARE * BRIGHTNESS, image, (1 - GREY_SHARE) * BRIGHTNESS, 0)
     return cv2.resize(mixed, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
@@ -261,7 +254,7 @@ def _tracks(step: Step, scale: int) -> tuple[list[np.ndarray], list[np.ndarray]]
         moving.append(points[moves])
         if age >= TOLD_AGE:
             resting.append(points[~moves])
-    moving += [block.points for block in step.blocks if block.meta[0, 6] == factor]
+    moving += [block.points for block in step.blocks if block.scale == level.scale]
     return moving, resting
 
 
@@ -293,8 +286,8 @@ def _draw_dots(canvas: np.ndarray, points: np.ndarray, colour: Colour, zoom: int
 
 def _entries(step: Step, moving: list[np.ndarray], resting: list[np.ndarray]) -> list[Entry]:
     """What the legend counts."""
-    options, camera = step.levels[0].options, step.pair.camera
-    uses_camera = options.stabilise != "none" or options.removes_camera_tracks
+    camera = step.pair.camera
+    uses_camera = step.levels[0].options.uses_camera
     entries = [
         Entry(step.index, "frame"),
         Entry(sum(map(len, moving)), "tracks", line=(YOUNG, OLD), dot=HEAD),

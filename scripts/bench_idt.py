@@ -8,7 +8,7 @@ ratio x seconds(pass). One-thread rows count processor seconds of all threads to
 reference's were counted, so a decoder's threads are in them; rows of several threads count seconds
 on the clock. The parity preset has decoding and writing HDF5 in it; the others get frames that are
 decoded beforehand, apart from codec, whose motion vectors come with decoding. Compiling is left out
-and has a row of its own. Stage rows tell the parity preset's time per stage; their peer is the pass.
+and has rows of its own. Stage rows tell the parity preset's time by stage, beside the pass.
 """
 
 from __future__ import annotations

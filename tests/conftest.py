@@ -36,7 +36,7 @@ def project() -> Path:
     return PROJECT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with real clips and reference output: `TRAJFUSE_SHARED`, or ../shared."""
     if not SHARED.is_dir():

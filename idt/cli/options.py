@@ -37,7 +37,13 @@ HumanBoxes = Annotated[
         "-H",
         metavar="FILE",
         help="People, in whose boxes nothing is matched for the camera's motion. One line a frame: "
-        "its number, then x1 y1 x2 y2 confidence for each, in pixels.",
+        "its number, then x1 y1 x2 y2 confidence for each, in the video's own pixels.",
+    ),
+]
+DetectPeople = Annotated[
+    bool,
+    typer.Option(
+        "--detect-people", help="Look for people in every frame, instead of --human-boxes."
     ),
 ]
 Homography = Annotated[
@@ -45,7 +51,7 @@ Homography = Annotated[
     typer.Option(
         metavar="FILE.npz",
         help="Known camera motion, instead of an estimate: arrays frame (n), from 1, and H "
-        "(n, 3, 3), each from the previous frame's pixels to that frame's.",
+        "(n, 3, 3), each from the previous frame's pixels to that frame's, in the video's own.",
     ),
 ]
 Stabilise = Annotated[
@@ -68,7 +74,8 @@ Flow = Annotated[
     typer.Option(
         metavar="farneback|dis|codec",
         help="Optical flow: the reference program's, dense inverse search, or the motion vectors "
-        "of the video file. Default: farneback.",
+        "of the video file, which take one scale of a quarter of the resolution, and stabilise "
+        "subtract or none. Default: farneback.",
     ),
 ]
 FirstScale = Annotated[
@@ -87,8 +94,9 @@ Preset = Annotated[
 MaxSide = Annotated[
     int | None,
     typer.Option(
-        help="Scale frames with a longer side, in pixels, down to it. Boxes and homographies count "
-        "in the pixels that result. Default: as they are, up to 4096."
+        help="Scale frames with a longer side, in pixels, down to it. Boxes and homographies are "
+        "given in the video's own pixels; trajectories are told in those that result. Default: "
+        "frames as they are, up to 4096."
     ),
 ]
 Threads = Annotated[

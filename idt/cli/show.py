@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from idt.cli.options import (
+    DetectPeople,
     End,
     Features,
     FirstScale,
@@ -48,6 +49,7 @@ def show(
     start: Start = 0,
     end: End = None,
     human_boxes: HumanBoxes = None,
+    detect_people: DetectPeople = False,
     homography: Homography = None,
     stabilise: Stabilise = None,
     features: Features = None,
@@ -76,6 +78,7 @@ def show(
         descriptors="trajectory",  # the others take time and are not drawn
         stabilise=stabilise,
         features=features,
+        detect_people=detect_people or None,
         flow=flow,
         first_scale=first_scale,
     )

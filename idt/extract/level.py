@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from idt.descriptors import HISTOGRAM_DESCRIPTORS
+from idt.extract.codec_scale import FACTOR
 from idt.extract.options import ExtractOptions
 from idt.extract.stages import Stages
 from idt.histogram import Votes, integrate, pool_along_tracks
@@ -22,6 +23,8 @@ class Block:
 
     Attributes
     ----------
+    scale
+        Where they were tracked.
     meta
         float32 (n, 10), as in `idt.trajectories`; the three positions are not filled in yet.
     descriptors
@@ -30,6 +33,7 @@ class Block:
         float32 (n, track_length + 1, 2), the unstabilised track in full-resolution pixels.
     """
 
+    scale: Scale
     meta: np.ndarray
     descriptors: dict[str, np.ndarray]
     points: np.ndarray
@@ -46,12 +50,21 @@ class Level:
         Settings.
     stages
         Where the time is told.
+
+    Attributes
+    ----------
+    patch_size, stride : int
+        As in the options, in this scale's pixels: less where the flow is the codec's.
     """
 
     def __init__(self, scale: Scale, options: ExtractOptions, stages: Stages) -> None:
         self.scale = scale
         self.options = options
         self.stages = stages
+        shrunk_by = FACTOR if options.flow == "codec" else 1
+        self.patch_size = max(round(options.patch_size / shrunk_by), options.n_cells)
+        self.stride = -(-options.stride // shrunk_by)
+        self.vote_factor = np.float32(shrunk_by)
         self.tracks = Tracks(options.track_length)
         self.histograms = [d for d in HISTOGRAM_DESCRIPTORS if d.name in options.descriptors]
         self.votes = Votes.empty(scale.height, scale.width)
@@ -66,7 +79,7 @@ class Level:
         """Begin tracks where the frame has texture and no live track."""
         with self.stages("seeding"):
             tracks = self.tracks
-            seeds = seed_points(eigenvalues, tracks.positions(), stride=self.options.stride)
+            seeds = seed_points(eigenvalues, tracks.positions(), stride=self.stride)
             fresh = tracks.start(seeds)
             for name, sums in self.sums.items():
                 if len(sums) < tracks.capacity:
@@ -90,9 +103,11 @@ class Level:
         tracks, options = self.tracks, self.options
         with self.stages("tracking"):
             tracks.advance(flow, described, freed, factor=self.scale.factor)
+        # HOF tells motion from none in pixels of the video.
+        voting = described if self.vote_factor == 1 else described * self.vote_factor
         for descriptor in self.histograms:
             with self.stages(f"{descriptor.name} votes"):
-                descriptor.vote(grey, described, self.votes)
+                descriptor.vote(grey, voting, self.votes)
             with self.stages("integral histograms"):
                 integral = integrate(self.votes, descriptor.n_bins, out=self.integral)
             with self.stages("pooling"):
@@ -102,7 +117,7 @@ class Level:
                     tracks.age,
                     tracks.live,
                     self.sums[descriptor.name],
-                    patch_size=options.patch_size,
+                    patch_size=self.patch_size,
                     n_cells=options.n_cells,
                     frames_per_cell=options.track_length // options.n_time_cells,
                     normalise=options.normalise,
@@ -131,4 +146,5 @@ class Level:
             frames_per_cell = np.float32(options.track_length // options.n_time_cells)
             for name, sums in self.sums.items():
                 descriptors[name] = sums[kept].reshape(len(kept), -1) / frames_per_cell
-            return Block(meta, descriptors, self.tracks.points[kept] * np.float32(factor))
+            points = self.tracks.points[kept] * np.float32(factor)
+            return Block(self.scale, meta, descriptors, points)

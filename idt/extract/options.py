@@ -13,6 +13,7 @@ from idt.sampling import STRIDE
 from idt.tracking import LENGTH
 
 FLOWS = ("farneback", "dis", "codec")
+SEEDS = 2**64  # that RANSAC's random numbers can start from
 STABILISATIONS = ("rewarp", "subtract", "none")
 FEATURES = ("surf", "akaze", "sift", "orb", "none")
 NORMALISATIONS = ("rootl1", "l2")
@@ -28,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "features": "none",
         "first_scale": 1,
     },
-    # The motion vectors that the decoder has anyhow, on blocks, and no camera.
+    # The motion vectors that the decoder has anyhow, at a quarter of the resolution, and no camera.
     "codec": {
         "flow": "codec",
         "stabilise": "none",
@@ -54,7 +55,8 @@ class ExtractOptions:
     max_scales
         Largest number of scales.
     first_scale
-        Number of the finest scales that are left out; 0 tracks at full resolution, too.
+        Number of the finest scales that are left out; 0 tracks at full resolution, too. With
+        ``flow="codec"`` there is one scale, a quarter of the full resolution along x and y.
     interval
         Frames from one seeding to the next.
     descriptors
@@ -63,7 +65,7 @@ class ExtractOptions:
         ``"rootl1"`` (Wang & Schmid 2013), or ``"l2"``, as dense trajectories had it in 2011.
     flow
         ``"farneback"``: the reference program's; ``"dis"``: dense inverse search;
-        ``"codec"``: motion vectors of the video file.
+        ``"codec"``: motion vectors of the video file, see `idt.extract.codec_scale`.
     stabilise
         How the camera's motion is taken out: ``"rewarp"``: flow to the warped frame;
         ``"subtract"``: the homography's displacement taken from the flow; ``"none"``: not at all
@@ -77,7 +79,7 @@ class ExtractOptions:
     detect_people
         Look for people in every frame and match nothing inside their boxes.
     seed
-        Start of RANSAC's random numbers.
+        Start of RANSAC's random numbers, from 0 to 2^64 - 1.
     """
 
     track_length: int = LENGTH
@@ -128,11 +130,13 @@ class ExtractOptions:
                     f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got "
                     f"{getattr(self, name)!r}; choose one"
                 )
-        if self.flow == "codec" and self.stabilise == "rewarp":
+        if not isinstance(self.seed, int) or not 0 <= self.seed < SEEDS:
             raise ValueError(
-                "stabilise must be subtract or none where flow is codec, got 'rewarp'; a file has "
-                "no motion vectors to a warped frame"
+                f"seed must be a whole number from 0 to 2**64 - 1 = {SEEDS - 1}, got {self.seed}; "
+                "choose another"
             )
+        if self.flow == "codec":
+            self._check_codec()
         self._check_descriptors()
 
     @property
@@ -141,6 +145,24 @@ class ExtractOptions:
         if self.remove_camera_tracks is None:
             return self.stabilise != "none"
         return self.remove_camera_tracks
+
+    @property
+    def uses_camera(self) -> bool:
+        """Whether the camera's motion has to be known."""
+        return self.stabilise != "none" or self.removes_camera_tracks
+
+    def _check_codec(self) -> None:
+        """Refuse what motion vectors cannot give."""
+        if self.stabilise == "rewarp":
+            raise ValueError(
+                "stabilise must be subtract or none where flow is codec, got 'rewarp'; a file has "
+                "no motion vectors to a warped frame"
+            )
+        if self.first_scale:
+            raise ValueError(
+                f"first_scale must be 0 where flow is codec, got {self.first_scale}; there is one "
+                "scale"
+            )
 
     def _check_descriptors(self) -> None:
         """Refuse unknown, repeated or no names; keep them in the table's order."""

@@ -176,6 +176,7 @@ def test_the_profile_tells_stages_by_time():
     assert result.stdout == ""
     assert "4 frames in" in result.stderr
     assert "on 1 thread" in result.stderr
+    assert "s of loading kernels before)" in result.stderr
     rows = re.findall(r"│ ([a-z ]+?) +│ +([0-9.]+) │ +([0-9.]+) │ +([0-9.]+) %", result.stderr)
     assert {"flow", "decoding", "all stages"} <= {name for name, *_ in rows}
     seconds = [float(value) for _, value, *_ in rows[:-1]]
@@ -193,6 +194,10 @@ def test_the_profile_tells_stages_by_time():
         ([CLIP, "-o", "out.h5", "-L", "0"], "track_length must be at least 1, got 0"),
         ([CLIP, "-o", "out.h5", "-N", "1"], "patch_size must be at least n_cells = 2 pixels"),
         ([CLIP, "-o", "out.h5", "-S", "-1"], "start must be at least 0, got -1"),
+        ([CLIP, "-o", "out.h5", "-S", "24"], "ends after 24 frames, before start = 24"),
+        ([CLIP, "-o", "out.h5", "--seed", "-1"], "seed must be a whole number from 0 to 2**64 - 1"),
+        ([CLIP, "-o", "out.h5", "--preset", "codec"], "ffv1, gives no motion vectors; use another"),
+        ([CLIP, "-o", "out.h5", "--flow", "codec"], "stabilise must be subtract or none"),
         ([CLIP, "-o", "out.h5", "-S", "5", "-E", "4"], "end must be at least start = 5, got 4"),
         ([CLIP, "-o", "out.h5", "--threads", "0"], "threads must be at least 1, got 0"),
         ([CLIP, "-o", "out.h5", "--max-side", "0"], "max_side must be at least 1 pixel, got 0"),

@@ -281,6 +281,13 @@ def test_presets_yield_to_what_is_asked_for():
         ({"first_scale": 8}, "first_scale must be from 0 to max_scales - 1 = 7"),
         ({"flow": "lucas"}, "flow must be farneback, dis or codec"),
         ({"flow": "codec"}, "stabilise must be subtract or none where flow is codec"),
+        (
+            {"flow": "codec", "stabilise": "none", "first_scale": 1},
+            "first_scale must be 0 where flow is codec, got 1",
+        ),
+        ({"seed": -1}, r"seed must be a whole number from 0 to 2\*\*64 - 1"),
+        ({"seed": 2**64}, "got 18446744073709551616"),
+        ({"seed": 0.5}, "got 0.5"),
         ({"features": "brisk"}, "features must be surf"),
         ({"descriptors": ("hog", "mbh")}, "descriptors must be one or more of trajectory, hog"),
         ({"descriptors": ()}, "got none"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from idt.flow.codec import codec_flow
-from idt.video_vectors import VECTOR
+from idt.video import VECTOR
 
 
 def _vectors(*rows):

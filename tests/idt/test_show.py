@@ -1,5 +1,6 @@
 """Pictures of an extraction: marks by hand, files whole or not at all, the command."""
 
+import dataclasses
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from idt import show
-from idt.camera import CameraMotion
+from idt.camera import CameraMotion, HumanBoxes
 from idt.cli import app
 from idt.extract import Extraction, ExtractOptions, Step
 from idt.extract.level import Level
@@ -28,7 +29,7 @@ MOVING = (100, 50), 3.0
 RESTING = (100, 90), 0.5
 
 
-def step_by_hand(*, age=4, camera=None, factor=1.0, options=PLAIN):
+def step_by_hand(*, age=4, camera=None, boxes=None, factor=1.0, options=PLAIN):
     level = Level(Scale(factor, round(WIDTH / factor), round(HEIGHT / factor)), options, Stages())
     tracks = level.tracks
     for place, moved in (MOVING, RESTING):
@@ -37,7 +38,7 @@ def step_by_hand(*, age=4, camera=None, factor=1.0, options=PLAIN):
         tracks.points[slot, : age + 1] = path / factor
         tracks.moved[slot], tracks.age[slot] = moved, age
     image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
-    return Step(7, image, Pair([], [], [], camera), [level], [])
+    return Step(7, image, boxes, Pair([], [], [], camera), [level], [])
 
 
 def camera_by_hand():
@@ -54,7 +55,7 @@ def has(picture, x, y, colour):
 
 def test_every_mark_has_its_colour_and_place():
     boxes = np.float32([[400, 100, 500, 200, 0.9]])
-    picture = show.draw(step_by_hand(camera=camera_by_hand()), boxes=boxes)
+    picture = show.draw(step_by_hand(camera=camera_by_hand(), boxes=boxes))
     assert has(picture, 132, 50, show.HEAD)
     assert has(picture, 104, 50, show.YOUNG)
     for x, y, colour in (
@@ -100,6 +101,37 @@ def test_trajectories_that_end_are_drawn_a_last_time():
     assert (picture[y, x] == show.HEAD).all(axis=1).mean() > 0.9
 
 
+def test_grey_frames_are_drawn_as_coloured_ones_of_no_colour():
+    step = step_by_hand()
+    np.testing.assert_array_equal(
+        show.draw(dataclasses.replace(step, image=step.image[:, :, 0])), show.draw(step)
+    )
+
+
+def test_boxes_are_drawn_where_the_scaled_frame_has_them(tmp_path):
+    boxes = HumanBoxes(tmp_path / "boxes.txt", (np.float32([[40, 30, 120, 90, 1]]),) * 2)
+    plain, boxed = (
+        show.draw(next(Extraction(CLIP, options=PLAIN, stop=2, max_side=80, boxes=each).steps()))
+        for each in (None, boxes)
+    )
+    assert boxed.shape == (60 * 8 + 22, 640, 3)
+    changed = np.argwhere((boxed != plain).any(axis=2))
+    # Eight pixels of the picture for one of the scaled frame are four for one of the video.
+    np.testing.assert_allclose(changed.min(axis=0), [4 * 30, 4 * 40], atol=3)
+    np.testing.assert_allclose(changed.max(axis=0), [4 * 90, 4 * 120], atol=3)
+
+
+def test_people_that_are_found_are_drawn(monkeypatch):
+    found = np.float32([[40, 30, 120, 90, 1]])
+    monkeypatch.setattr("idt.extract.motion.detect_people", lambda image: found)
+    options = ExtractOptions(detect_people=True, descriptors=("trajectory",))
+    step = next(Extraction(CLIP, stop=2, options=options).steps())
+    np.testing.assert_array_equal(step.boxes, found)
+    without = show.draw(dataclasses.replace(step, boxes=None))
+    changed = np.argwhere((show.draw(step) != without).any(axis=2))
+    np.testing.assert_allclose(changed.max(axis=0), [4 * 90, 4 * 120], atol=3)
+
+
 def test_a_scale_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="scale must be from 0 to 0, got 1; 0 is the finest"):
         show.draw(step_by_hand(), scale=1)
@@ -118,9 +150,9 @@ def test_pictures_are_large_enough_and_even(shape, least, expected, monkeypatch)
     monkeypatch.setattr(show, "TEXT_SCALE", 0.42 * least / 640)
     step = step_by_hand()
     image = np.zeros((*shape, 3), np.uint8)
-    picture = show.draw(Step(7, image, step.pair, step.levels, []))
+    picture = show.draw(Step(7, image, None, step.pair, step.levels, []))
     assert picture.shape == (*expected, 3)
-    more = Step(98765, image, step.pair, step.levels, [])
+    more = Step(98765, image, None, step.pair, step.levels, [])
     assert show.draw(more).shape == picture.shape
 
 
@@ -234,6 +266,14 @@ def test_options_reach_the_pass(tmp_path, monkeypatch):
     )
 
 
+def test_people_are_looked_for_on_demand(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(show, "save_picture", lambda extraction, *_, **__: calls.append(extraction))
+    result = run(CLIP, "-o", tmp_path / "pan.jpg", "--frame", 2, "--detect-people")
+    assert result.exit_code == 0, result.output
+    assert calls[0].options == ExtractOptions(descriptors=("trajectory",), detect_people=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -245,6 +285,7 @@ def test_options_reach_the_pass(tmp_path, monkeypatch):
         ([CLIP, "-o", "out.png", "--frame", "0"], "frame must be above start = 0, got 0"),
         ([CLIP, "-o", "out.png", "--frame", "9", "-E", "8"], "at most end = 8, got 9"),
         ([CLIP, "-o", "out.png", "--frame", "24"], "frame must be from 1 to 23, got 24"),
+        ([CLIP, "-S", "24"], "ends after 24 frames, before start = 24"),
         ([CLIP, "-E", "0"], "must have 2 frames or more from frame 0 on, got 1"),
         ([CLIP, "-o", "out.png", "-E", "0"], "must have 2 frames or more from frame 0 on, got 1"),
         ([CLIP, "-E", "3", "--scale", "9"], "scale must be from 0 to 3, got 9"),

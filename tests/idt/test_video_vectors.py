@@ -9,8 +9,7 @@ import pytest
 
 from idt.flow.codec import codec_flow
 from idt.pyramid import to_grey
-from idt.video import VideoError, frames
-from idt.video_vectors import frames_with_vectors
+from idt.video import VideoError, frames, frames_with_vectors
 
 PAN = (3, -1)  # pixels per frame
 N_FRAMES = 16

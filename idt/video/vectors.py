@@ -24,7 +24,7 @@ import numpy as np
 from av.codec.context import Flags2
 from av.sidedata.sidedata import Type
 
-from idt.video import MAX_SIDE, VideoError
+from idt.video.files import MAX_SIDE, VideoError, checked_path, size_change
 
 VECTOR = np.dtype(  # FFmpeg's AVMotionVector
     [
@@ -45,6 +45,7 @@ VECTOR = np.dtype(  # FFmpeg's AVMotionVector
 PICTURES = {2: "P", 3: "B", 4: "P", 6: "P", 7: "B"}  # AVPictureType, where it is not I
 MAX_DELAY = 16  # pictures; no codec keeps more of them
 MAX_SILENT = 16  # first frames without a vector, after which none is expected any more
+ADVICE = "use another flow (--flow farneback)"
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 # Luma runs from 16 to 235 in most files.
@@ -125,14 +126,12 @@ def frames_with_vectors(path: str | Path) -> Iterator[CodecFrame]:
         pixels a side, or has no motion vectors: not one in the first 16 frames, or in all of a
         shorter video.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise VideoError(
-            path, "a folder has no motion vectors" if path.exists() else "no such file"
-        )
+    path = checked_path(path)
+    if path.is_dir():
+        raise VideoError(path, f"a folder has no motion vectors; {ADVICE}")
     n_frames, found = 0, False
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(path, "it has no video stream")
             stream = container.streams.video[0]
@@ -156,9 +155,7 @@ def frames_with_vectors(path: str | Path) -> Iterator[CodecFrame]:
 
 
 def _silent(path: Path, codec: str) -> VideoError:
-    return VideoError(
-        path, f"its codec, {codec}, gives no motion vectors; use another flow (--flow farneback)"
-    )
+    return VideoError(path, f"its codec, {codec}, gives no motion vectors; {ADVICE}")
 
 
 def _decoded(path: Path, container: Any, stream: Any) -> Iterator[_Picture]:
@@ -192,12 +189,7 @@ def _checked_shape(
     """Height and width of a frame that is neither too large, nor of another size, nor turned."""
     height, width = frame.height, frame.width
     if shape is not None and shape != (height, width):
-        raise VideoError(
-            path,
-            f"the size changes from {shape[1]}x{shape[0]} to {width}x{height} pixels; "
-            "re-encode it at one size",
-            frame=index,
-        )
+        raise size_change(path, shape[::-1], (width, height), index)
     if max(height, width) > MAX_SIDE:
         raise VideoError(
             path,
@@ -210,7 +202,7 @@ def _checked_shape(
         raise VideoError(
             path,
             "its header turns the frames, which motion vectors do not follow; "
-            "use another flow (--flow farneback) or re-encode it upright",
+            f"{ADVICE}, or re-encode it upright",
         )
     return height, width
 

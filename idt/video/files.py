@@ -1,8 +1,9 @@
-"""Video files and folders of images to frames: the only decoder of the project.
+"""Video files and folders of images to frames.
 
 Frames are ``(row, column, 3)`` uint8 arrays in OpenCV's BGR order. OpenCV decodes; where it yields
 nothing (AV1 and a few pixel formats in the pip wheels), PyAV is tried, and only when that fails too
-is the file refused. A declared frame count is never believed: frames are read until they end.
+is the file refused. A declared frame count is never believed: frames are read until they end. That
+a size changes on the way is found out beside the decoding, see `idt.video.sizes`.
 A folder's images are its frames, in the order of the numbers in their names.
 """
 
@@ -20,6 +21,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+
+from idt.video.sizes import coded_sizes
 
 # What is wrong with a file is said once, by VideoError, and not by FFmpeg on standard error too.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -84,7 +87,7 @@ def probe(path: str | Path, *, max_side: int | None = None) -> VideoInfo:
     VideoError
         The file is missing, is no video, or gives not one frame.
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     frame = next(frames(path, max_side=max_side))
     if path.is_dir():
         fps, declared = 0.0, float(len(_image_files(path)))
@@ -132,14 +135,8 @@ def frames(
         side (16384 where `max_side` is given), or changes its size in mid-stream (the frame is
         named). Of a folder, that it has no images, or the image that cannot be used.
     """
-    if start < 0 or (stop is not None and stop < start):
-        raise ValueError(
-            f"start and stop must be 0 <= start <= stop, got {start} and {stop}; "
-            "count frames from 0"
-        )
-    if max_side is not None and max_side < 1:
-        raise ValueError(f"max_side must be at least 1 pixel, got {max_side}; raise it")
-    path = _checked_path(path)
+    check_range(start, stop, max_side)
+    path = checked_path(path)
     limit = MAX_SIDE if max_side is None else LARGEST_SIDE
     source = _decoded_images(path, limit) if path.is_dir() else _decoded(path, limit)
     shape: tuple[int, ...] | None = None
@@ -148,14 +145,9 @@ def frames(
             shape = frame.shape
             _check_side(path, frame.shape[1], frame.shape[0], limit)
         elif frame.shape != shape:
-            raise VideoError(
-                path,
-                f"the size changes from {shape[1]}x{shape[0]} to {frame.shape[1]}x"
-                f"{frame.shape[0]} pixels; re-encode it at one size",
-                frame=index,
-            )
+            raise size_change(path, shape[1::-1], frame.shape[1::-1], index)
         if index >= start:
-            yield _scaled_down(frame, max_side)
+            yield shrink(frame, max_side)
 
 
 def read(
@@ -170,6 +162,35 @@ def read(
     if not decoded:
         raise VideoError(path, f"no frame in the range {start} to {stop}")
     return np.stack(decoded)
+
+
+def check_range(start: int, stop: int | None, max_side: int | None) -> None:
+    """Refuse a range of frames, or a longest side, that cannot be."""
+    if start < 0 or (stop is not None and stop < start):
+        raise ValueError(
+            f"start and stop must be 0 <= start <= stop, got {start} and {stop}; "
+            "count frames from 0"
+        )
+    if max_side is not None and max_side < 1:
+        raise ValueError(f"max_side must be at least 1 pixel, got {max_side}; raise it")
+
+
+def shrink(frame: np.ndarray, max_side: int | None) -> np.ndarray:
+    """Scale a frame down to a longest side, by the mean over each pixel's area.
+
+    Parameters
+    ----------
+    frame
+        uint8 (row, column) or (row, column, 3).
+    max_side
+        Pixels; frames with no longer side, and all where it is None, come back as they are.
+    """
+    height, width = frame.shape[:2]
+    longest = max(height, width)
+    if max_side is None or longest <= max_side:
+        return frame
+    size = [max(round(side * max_side / longest), 1) for side in (width, height)]
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def content_hash(path: str | Path) -> str:
@@ -191,11 +212,23 @@ def content_hash(path: str | Path) -> str:
     VideoError
         The file is missing or empty, or the folder has no images.
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     if path.is_dir():
         digests = [_file_digest(image) for image in _image_files(path)]
         return hashlib.sha256(b"".join(digests)).hexdigest()
     return _file_digest(path).hex()
+
+
+def size_change(
+    path: Path, before: tuple[int, ...], after: tuple[int, ...], frame: int
+) -> VideoError:
+    """Error about a file whose frames change from one width and height to another."""
+    return VideoError(
+        path,
+        f"the size changes from {before[0]}x{before[1]} to {after[0]}x{after[1]} pixels; "
+        "re-encode it at one size",
+        frame=frame,
+    )
 
 
 def _file_digest(path: Path) -> bytes:
@@ -204,7 +237,8 @@ def _file_digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _checked_path(path: str | Path) -> Path:
+def checked_path(path: str | Path) -> Path:
+    """A path that is a folder, or a file with something in it."""
     path = Path(path)
     if not path.exists():
         raise VideoError(path, "no such file")
@@ -231,16 +265,6 @@ def _check_side(
     )
 
 
-def _scaled_down(frame: np.ndarray, max_side: int | None) -> np.ndarray:
-    """Frame with no side longer than `max_side`."""
-    height, width = frame.shape[:2]
-    longest = max(height, width)
-    if max_side is None or longest <= max_side:
-        return frame
-    size = [max(round(side * max_side / longest), 1) for side in (width, height)]
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-
-
 def _decoded(path: Path, limit: int) -> Iterator[np.ndarray]:
     """Frames from the first decoder that yields any."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -252,11 +276,18 @@ def _decoded(path: Path, limit: int) -> Iterator[np.ndarray]:
                 int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
                 limit,
             )
+            n_frames, sizes = 0, coded_sizes(path)
+            size = next(sizes, None)
             ok, frame = capture.read()
-            if ok:
-                while ok:
-                    yield frame
-                    ok, frame = capture.read()
+            while ok:
+                yield frame
+                n_frames += 1
+                coded = next(sizes, size)
+                size = size or coded
+                if size is not None and coded is not None and coded != size:
+                    raise size_change(path, size, coded, n_frames)
+                ok, frame = capture.read()
+            if n_frames:
                 return
     except cv2.error as error:
         raise VideoError(path, f"OpenCV cannot decode it ({error.err})") from error
@@ -269,7 +300,7 @@ def _decoded_by_av(path: Path, limit: int) -> Iterator[np.ndarray]:
     """Frames through PyAV, for files out of which OpenCV gets nothing."""
     n_frames = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(path, "it has no video stream")
             stream = container.streams.video[0]

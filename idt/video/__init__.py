@@ -1,0 +1,34 @@
+"""Video files and folders of images to frames: the only decoders of the project."""
+
+from idt.video.files import (
+    IMAGE_SUFFIXES,
+    LARGEST_SIDE,
+    MAX_SIDE,
+    VideoError,
+    VideoInfo,
+    check_range,
+    content_hash,
+    frames,
+    probe,
+    read,
+    shrink,
+)
+from idt.video.vectors import PICTURES, VECTOR, CodecFrame, frames_with_vectors
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LARGEST_SIDE",
+    "MAX_SIDE",
+    "PICTURES",
+    "VECTOR",
+    "CodecFrame",
+    "VideoError",
+    "VideoInfo",
+    "check_range",
+    "content_hash",
+    "frames",
+    "frames_with_vectors",
+    "probe",
+    "read",
+    "shrink",
+]
