@@ -130,7 +130,8 @@ def compare(clips: list[Path], folder: Path) -> list[Row]:
         first, second = (Trajectories.load(each / f"{clip.stem}.h5") for each in tables)
         measures = agreement(first, second)
         shares = measures["match"], measures["strong"]
-        rows.append(Row(clip.stem, *versions, len(first), len(second), *shares))
+        a, b = versions
+        rows.append(Row(clip.stem, a, b, len(first), len(second), *shares))
     return rows
 
 

@@ -24,6 +24,8 @@ from idt.extract.source import Picture
 from idt.extract.stages import Stages
 
 LAST_POSITION = np.float32(0.999)  # the reference program's largest place in the frame
+# Bytes; glibc's malloc keeps freed memory up to twice the largest block below 32 MiB that it freed.
+LARGEST_KEPT = 31 * 2**20
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def track(
     if first is None:
         return
     height, width = first.image.shape[:2]
+    _keep_memory()
     motion = Motion(width, height, options, homographies=homographies, boxes=boxes, stages=stages)
     levels = [Level(scale, options, stages) for scale in motion.levels]
     previous: Frame | None = None
@@ -97,6 +100,14 @@ def track(
             for level, eigenvalues in zip(levels, current.eigenvalues, strict=True):
                 level.seed(eigenvalues)
         previous = current
+
+
+def _keep_memory() -> None:
+    """Have planes reuse memory, which else goes back to the system and is faulted in every frame.
+
+    Threads gain most: they wait for each other at page faults.
+    """
+    np.empty(LARGEST_KEPT, np.uint8)
 
 
 def _worked(
