@@ -156,7 +156,7 @@ def _resize_uint8(
         right[x] = min(left[x] + 1, image.shape[1] - 1)
     # Source rows interpolated along x: the lower one of a row is often the upper one of the next.
     rows = np.empty((2, n_columns), np.int32)
-    held = np.full(2, -1)
+    held = np.array([-1, -1])
     for y in range(n_rows):
         for r in range(2):
             wanted = min(top[y] + r, image.shape[0] - 1)
@@ -164,7 +164,8 @@ def _resize_uint8(
                 continue
             held[r] = wanted
             if r == 0 and held[1] == wanted:
-                rows[0] = rows[1]
+                for x in range(n_columns):
+                    rows[0, x] = rows[1, x]
                 continue
             source, target = image[wanted], rows[r]
             for x in range(n_columns):

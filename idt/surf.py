@@ -315,8 +315,10 @@ def _dominant_angle(response_x: np.ndarray, response_y: np.ndarray) -> np.float3
         sums = fives if degree % 5 == 0 else runs
         sums[0, degree // 5] += response_x[k]
         sums[1, degree // 5] += response_y[k]
-    runs[:, 72:] = runs[:, :12]
-    fives[:, 72:] = fives[:, :12]
+    for k in range(12):
+        for c in range(2):
+            runs[c, 72 + k] = runs[c, k]
+            fives[c, 72 + k] = fives[c, k]
     best, best_x, best_y = 0.0, 0.0, 0.0
     for step in range(72):
         first = (step - 6) % 72  # the run that begins 29 degrees before
@@ -419,8 +421,9 @@ def _cut_patch(
         if i + 1 == size or cell[i + 1] != cell[i]:
             for j in range(size):
                 averaged[j, cell[i]] = total[j]
-            total[:] = following
-            following[:] = 0
+            for j in range(size):
+                total[j] = following[j]
+                following[j] = 0
     turned = np.zeros((n_out + 1, PADDED_SIDE), np.float32)
     for j in range(size):
         _add_scaled(averaged[j], share[j], turned[cell[j]])

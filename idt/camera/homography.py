@@ -58,8 +58,9 @@ class CameraMotion:
 def _fill_normal(basis: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
     """Products (9, 9) of the rows (b, 0, -u b) and (0, b, -v b), summed; sums may be reordered."""
     u, v = target[0], target[1]
-    out[:3, 3:6] = 0
-    out[3:6, :3] = 0
+    for r in range(3):
+        for s in range(3):
+            out[r, 3 + s] = out[3 + s, r] = 0
     for r in range(3):
         for s in range(r, 3):
             b, c = basis[r], basis[s]
@@ -145,18 +146,21 @@ def _refine(pairs: np.ndarray, h: np.ndarray, n_steps: int) -> None:
     _fill_normal(basis[0], projected[0], normal)
     damping = 1e-3
     for _ in range(n_steps):
-        damped[:] = normal[:8, :8]
         for i in range(8):
+            for j in range(8):
+                damped[i, j] = normal[i, j]
             damped[i, i] *= 1 + damping
         _fill_gradient(basis[held], projected[held], error[held], step)
         if not solve(damped, step[:8]):
             break
-        tried[:] = h - step[:8]
+        for i in range(8):
+            tried[i] = h[i] - step[i]
         other = 1 - held
         total = _project(pairs, tried, basis[other], projected[other], error[other])
         if total <= least:
             held, least = other, total
-            h[:] = tried
+            for i in range(8):
+                h[i] = tried[i]
             _fill_normal(basis[held], projected[held], normal)
             damping /= 10
         else:

@@ -183,8 +183,11 @@ def run_ransac(
         n_inliers = _count_inliers(pairs, h, threshold, mask)
         if n_inliers > max(n_best, 3):
             n_best = n_inliers
-            best_mask[:] = mask
-            best[:] = h
+            for k in range(count):
+                best_mask[k] = mask[k]
+            for r in range(3):
+                for c in range(3):
+                    best[r, c] = h[r, c]
             outliers = (count - n_best) / count
             miss = 1.0 - (1.0 - outliers) ** 4
             if miss < 2.2250738585072014e-308:

@@ -132,13 +132,14 @@ def _blur_and_resize(
     blurred = np.empty(image.shape, np.float32)
     _blur_rows(image, taps, blurred)
     rows = np.empty((2, n_columns), np.float32)
-    held = np.full(2, -1)
+    held = np.array([-1, -1])
     for y in range(out.shape[0]):
         for r in range(2):
             wanted = min(top[y] + r, n_rows - 1)
             if held[r] != wanted:
                 if r == 0 and held[1] == wanted:
-                    rows[0] = rows[1]
+                    for x in range(n_columns):
+                        rows[0, x] = rows[1, x]
                 else:
                     _blur_column(blurred, taps, wanted, rows[r])
                 held[r] = wanted
@@ -241,8 +242,9 @@ def _expand_polynomial(
     for y in range(out.shape[1]):
         _filter_columns(image, filters, y, rows[0, 7:-7], rows[1, 7:-7], rows[2, 7:-7])
         for c in range(3):
-            rows[c, :7] = rows[c, 7]
-            rows[c, n_columns + 7 :] = rows[c, n_columns + 6]
+            for k in range(7):
+                rows[c, k] = rows[c, 7]
+                rows[c, n_columns + 7 + k] = rows[c, n_columns + 6]
         _filter_smooth(rows[0], filters, entries, out[1, y], out[3, y], mean)
         _filter_slope(rows[1], filters, entries, out[0, y], out[4, y])
         _filter_curve(rows[2], filters, entries[2], mean, out[2, y])
