@@ -44,8 +44,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 PAN = PROJECT / "tests" / "golden" / "synthetic_pan.avi"
 CODEC_CLIP = "data/ut_interaction"  # its files have motion vectors, the golden clips have none
 FLOPS_PER_PIXEL = 2 * 275  # of a flow: two iterations of 95 for the equations and 180 to solve them
-# Told by a fresh interpreter on Linux: memory after the imports and at most, in MiB. (What ru_maxrss
-# tells has the parent in it.)
+# Told by a fresh interpreter on Linux: memory after the imports and at most, in MiB. What ru_maxrss
+# tells has the parent in it.
 MEMORY_SCRIPT = """
 import sys
 from idt.extract import Extraction
