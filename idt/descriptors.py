@@ -76,7 +76,8 @@ def _vote_gradients(image: np.ndarray, bins: np.ndarray, low: np.ndarray, high: 
             for x in range(n_columns):
                 dy[x] = np.float32(image[y + 1, x]) - np.float32(image[y - 1, x])
         else:
-            dy[:] = 0
+            for x in range(n_columns):
+                dy[x] = 0
         _vote_direction(dx, dy, bins[y], low[y], high[y])
 
 

@@ -55,9 +55,11 @@ def _integrator(n_bins: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np
         """Integral histogram (row + 1, (column + 1) * bin) of a plane of votes."""
         n_rows, n_columns = bins.shape
         row = np.empty(n_columns * width, np.float32)
-        out[0] = 0
+        for i in range(out.shape[1]):
+            out[0, i] = 0
         for y in range(n_rows):
-            row[:] = 0
+            for i in range(len(row)):
+                row[i] = 0
             for x in range(n_columns):
                 first = np.uint64(bins[y, x])
                 row[np.uint64(x * width) + first] = low[y, x]
@@ -67,7 +69,8 @@ def _integrator(n_bins: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np
             for i in range(width, n_columns * width):
                 row[i] += row[i - width]
             above, below = out[y, n_bins:], out[y + 1, n_bins:]
-            out[y + 1, :n_bins] = 0
+            for k in range(n_bins):
+                out[y + 1, k] = 0
             if n_bins == width:
                 for i in range(n_columns * n_bins):
                     below[i] = above[i] + row[i]

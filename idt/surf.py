@@ -108,7 +108,8 @@ def fast_atan2(y: np.float32, x: np.float32) -> np.float32:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _integrate(image: np.ndarray, out: np.ndarray) -> None:
     """Integral image with a row and a column of zeros in front."""
-    out[0, :] = 0
+    for x in range(out.shape[1]):
+        out[0, x] = 0
     for y in range(image.shape[0]):
         total = np.int32(0)
         out[y + 1, 0] = 0
@@ -184,8 +185,9 @@ def _hessian_layer(
     n_x = 1 + (n_columns - size) // step
     second = np.empty((3, n_x), np.float32)
     for i in range(1 + (n_rows - size) // step):
-        second[:] = 0
         for k in range(3):
+            for j in range(n_x):
+                second[k, j] = 0
             for b in range(4):
                 if weights[k, b] != 0:
                     _add_box_row(phases, corners[k, b], weights[k, b], i * step, second[k])
@@ -437,7 +439,8 @@ def _cut_patch(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _describe_patch(patch: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """Fill a 128-number descriptor: 4 x 4 cells of sums of signed and absolute differences."""
-    out[:] = 0
+    for k in range(128):
+        out[k] = 0
     for i in range(20):
         for j in range(20):
             weight = weights[i, j]

@@ -106,7 +106,9 @@ def _fit_four(
             spread[1] += abs(pairs[2 + c, k] - centre[2 + c]) / 8
     if spread[0] < 1e-12 or spread[1] < 1e-12:
         return False
-    matrix[:] = 0
+    for i in range(8):
+        for j in range(8):
+            matrix[i, j] = 0
     for i in range(4):
         x = (pairs[0, subset[i]] - centre[0]) / spread[0]
         y = (pairs[1, subset[i]] - centre[1]) / spread[0]

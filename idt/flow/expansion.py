@@ -93,7 +93,8 @@ def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
                 for x in range(n_columns):
                     target[x] += (left[x] + right[x]) * weight
         else:
-            target[:] = 0
+            for x in range(n_columns):
+                target[x] = 0
             for k in range(size):
                 source, weight = row[k:], taps[k]
                 for x in range(n_columns):
@@ -160,8 +161,9 @@ def _filter_columns(
     centre = image[y + 7]
     for x in range(n_columns):
         smooth[x] = filters[0, 0] * centre[x]
-    slope[:] = 0
-    curve[:] = 0
+    for x in range(n_columns):
+        slope[x] = 0
+        curve[x] = 0
     for k in range(1, 8):
         above, below = image[y + 7 - k], image[y + 7 + k]
         g0, g1, g2 = filters[0, k], filters[1, k], filters[2, k]
