@@ -20,6 +20,7 @@ from idt.camera.homography import (
     camera_motion,
     fit_homography,
 )
+from idt.camera.known_motion import read_homographies
 from idt.camera.matching import MATCH_RADIUS, flow_pairs, match_keypoints
 from idt.camera.ransac import SEED
 from idt.camera.warp import WARP_MARGIN, subtract_homography, warp_frame
@@ -44,6 +45,7 @@ __all__ = [
     "flow_pairs",
     "match_keypoints",
     "read_boxes",
+    "read_homographies",
     "subtract_homography",
     "warp_frame",
 ]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from idt.extract import Extraction, ExtractOptions
 
 MANY = 8  # threads; more seldom find work within a video
@@ -145,7 +141,7 @@ def extraction_from(
     """Make ready the pass that a command line asks for; `end` is the last frame of it."""
     import cv2
 
-    from idt.camera import read_boxes
+    from idt.camera import read_boxes, read_homographies
     from idt.extract import Extraction
 
     if start < 0:
@@ -170,66 +166,3 @@ def extraction_from(
         max_side=max_side,
         threads=min(os.cpu_count() or 1, MANY) if threads is None else threads,
     )
-
-
-def read_homographies(path: Path) -> dict[int, np.ndarray]:
-    """Known camera motion by frame, out of an ``.npz`` with `frame` (n,) and `H` (n, 3, 3)."""
-    import numpy as np
-
-    arrays = _read_arrays(path, ("frame", "H"))
-    frames, matrices = arrays["frame"], arrays["H"]
-    where = f"of {str(path)!r}"
-    if frames.ndim != 1 or frames.dtype.kind not in "iu":
-        raise ValueError(
-            f"array frame {where} must be whole numbers of shape (n,), got {frames.dtype} "
-            f"{frames.shape}; give the index of each H's frame"
-        )
-    if matrices.shape != (len(frames), 3, 3) or matrices.dtype.kind not in "fiu":
-        raise ValueError(
-            f"array H {where} must be numbers of shape {(len(frames), 3, 3)}, as there are "
-            f"{len(frames)} frames, got {matrices.dtype} {matrices.shape}; give one matrix a frame"
-        )
-    indices = frames.tolist()
-    if min(indices, default=1) < 1 or len(set(indices)) < len(indices):
-        raise ValueError(
-            f"array frame {where} must hold indices from 1, each once, got {min(indices)} to "
-            f"{max(indices)} in {len(indices)} entries; the first frame has no motion into it"
-        )
-    matrices = matrices.astype(np.float64)
-    for index, matrix in zip(indices, matrices, strict=True):
-        if not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
-            raise ValueError(
-                f"array H {where} must hold finite matrices that can be inverted, got "
-                f"{matrix.ravel().tolist()} for frame {index}; leave out a frame whose motion is "
-                "not known"
-            )
-    return dict(zip(indices, matrices, strict=True))
-
-
-def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` by name."""
-    import numpy as np
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no homographies at {str(path)!r}; check the name")
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise TypeError("it holds a single array")
-            with archive:
-                found = archive.files
-                arrays = {name: archive[name] for name in names if name in found}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{str(path)!r} must be an .npz file with arrays {' and '.join(names)}, got one that "
-            f"cannot be read ({reason}); write it with numpy.savez"
-        ) from error
-    for name in names:
-        if name not in arrays:
-            raise ValueError(
-                f"{str(path)!r} must hold arrays {' and '.join(names)}, got "
-                f"{', '.join(found) or 'none'}; add {name}"
-            )
-    return arrays
