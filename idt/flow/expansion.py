@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
+from idt import lanes
 from idt.flow.resize import interpolate_row
 from idt.pyramid import Scale, bilinear_positions
 
@@ -279,7 +280,7 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
         _blur_and_resize(grey, taps, top, fraction_y, left, fraction_x, inner)
         padded[:POLYNOMIAL_RADIUS] = inner[0]
         padded[-POLYNOMIAL_RADIUS:] = inner[-1]
-        expansion = np.empty((5, level.height, level.width), np.float32)
+        expansion = lanes.empty(5, level.height, level.width)
         _expand_polynomial(padded, FILTERS, INVERSE_ENTRIES, expansion)
         expansions.append(expansion)
     return expansions

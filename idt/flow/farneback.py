@@ -16,14 +16,17 @@ import cv2
 import numpy as np
 from numba import njit
 
-from idt.flow.equations import CHUNK, fill_equations, move_row
+from idt import lanes
+from idt.flow.equations import fill_equations
 from idt.flow.expansion import expand, gaussian_kernel
 from idt.flow.pair import check_pair
 from idt.flow.resize import resize_flow
+from idt.lanes import WIDTH, fill, load, store
 from idt.pyramid import SCALE_STEP, scales
 
 WINDOW_RADIUS = 5  # pixels; the reference's averaging window of 10 has 11 taps
 WINDOW_SIGMA = 1.5  # pixels; 0.3 of the radius, as OpenCV has it
+MARGIN = 2 * WIDTH  # columns on both sides of a row; no less than the radius and one store
 RING_ROWS = 16  # rows of equations that are kept, at least the window's 11
 ITERATIONS = 2
 MEDIAN_SIZE = 5  # pixels
@@ -32,46 +35,57 @@ BORDER_WEIGHTS = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)  # o
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _solve_row(
-    ring: np.ndarray,
-    y: int,
-    n_rows: int,
-    taps: np.ndarray,
-    regulariser: float,
-    sums: np.ndarray,
-    u: np.ndarray,
-    v: np.ndarray,
+def _average_row(
+    ring: np.ndarray, y: int, n_rows: int, taps: np.ndarray, padded: np.ndarray, out: np.ndarray
 ) -> None:
-    """Average the normal equations over a Gaussian window and solve them along a row.
+    """Average the normal equations of a row over a Gaussian window, into `out`, (5, width).
 
-    `ring` holds those of row y at y modulo its length; `sums` is memory, (6, column + 32).
+    `ring`, (RING_ROWS, 5, width), holds those of row y at y modulo its length; `padded` is memory
+    of a row with `MARGIN` on both sides.
     """
-    n_columns = len(u)
-    margin = 16
-    padded = sums[5]
-    row = padded[margin : margin + n_columns]
+    n_columns, width = len(padded) - 2 * MARGIN, ring.shape[2]
+    last, step = n_rows - 1, 5 * width
+    t0, t1, t2 = fill(taps[0]), fill(taps[1]), fill(taps[2])
+    t3, t4, t5 = fill(taps[3]), fill(taps[4]), fill(taps[5])
+    middle = y % RING_ROWS * step
+    above_1, below_1 = max(y - 1, 0) % RING_ROWS * step, min(y + 1, last) % RING_ROWS * step
+    above_2, below_2 = max(y - 2, 0) % RING_ROWS * step, min(y + 2, last) % RING_ROWS * step
+    above_3, below_3 = max(y - 3, 0) % RING_ROWS * step, min(y + 3, last) % RING_ROWS * step
+    above_4, below_4 = max(y - 4, 0) % RING_ROWS * step, min(y + 4, last) % RING_ROWS * step
+    above_5, below_5 = max(y - 5, 0) % RING_ROWS * step, min(y + 5, last) % RING_ROWS * step
     for c in range(5):
-        middle = ring[y % RING_ROWS, c]
-        for x in range(n_columns):
-            row[x] = taps[0] * middle[x]
-        for k in range(1, WINDOW_RADIUS + 1):
-            above = ring[max(y - k, 0) % RING_ROWS, c]
-            below = ring[min(y + k, n_rows - 1) % RING_ROWS, c]
-            weight = taps[k]
-            for x in range(n_columns):
-                row[x] += weight * (above[x] + below[x])
-        for k in range(1, WINDOW_RADIUS + 1):
-            padded[margin - k] = padded[margin]
-            padded[margin + n_columns - 1 + k] = padded[margin + n_columns - 1]
-        averaged = sums[c]
-        for x in range(n_columns):
-            total = taps[0] * padded[margin + x]
-            for k in range(1, WINDOW_RADIUS + 1):
-                total += taps[k] * (padded[margin + x + k] + padded[margin + x - k])
-            averaged[x] = total
+        for x in range(0, n_columns, WIDTH):
+            i = c * width + x
+            total = t0 * load(ring, middle + i)
+            total = total + t1 * (load(ring, above_1 + i) + load(ring, below_1 + i))
+            total = total + t2 * (load(ring, above_2 + i) + load(ring, below_2 + i))
+            total = total + t3 * (load(ring, above_3 + i) + load(ring, below_3 + i))
+            total = total + t4 * (load(ring, above_4 + i) + load(ring, below_4 + i))
+            total = total + t5 * (load(ring, above_5 + i) + load(ring, below_5 + i))
+            store(padded, MARGIN + x, total)
+        for k in range(MARGIN):
+            padded[k] = padded[MARGIN]
+            padded[MARGIN + n_columns + k] = padded[MARGIN + n_columns - 1]
+        for x in range(0, n_columns, WIDTH):
+            i = MARGIN + x
+            total = t0 * load(padded, i)
+            total = total + t1 * (load(padded, i + 1) + load(padded, i - 1))
+            total = total + t2 * (load(padded, i + 2) + load(padded, i - 2))
+            total = total + t3 * (load(padded, i + 3) + load(padded, i - 3))
+            total = total + t4 * (load(padded, i + 4) + load(padded, i - 4))
+            total = total + t5 * (load(padded, i + 5) + load(padded, i - 5))
+            store(out, c * width + x, total)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solve_row(equations: np.ndarray, regulariser: float, u: np.ndarray, v: np.ndarray) -> None:
+    """Flow (u, v) of a row out of its averaged normal equations, (5, columns or more)."""
+    n_columns = len(u)
+    s11, s12, s22 = equations[0], equations[1], equations[2]
+    t1, t2 = equations[3], equations[4]
     for x in range(n_columns):
-        g11, g12, g22 = np.float64(sums[0, x]), np.float64(sums[1, x]), np.float64(sums[2, x])
-        h1, h2 = np.float64(sums[3, x]), np.float64(sums[4, x])
+        g11, g12, g22 = np.float64(s11[x]), np.float64(s12[x]), np.float64(s22[x])
+        h1, h2 = np.float64(t1[x]), np.float64(t2[x])
         inverse = 1.0 / (g11 * g22 - g12 * g12 + regulariser)
         u[x] = (g11 * h2 - g12 * h1) * inverse
         v[x] = (g22 * h1 - g12 * h2) * inverse
@@ -92,13 +106,11 @@ def _iterate(
     window needs, so that they never leave the cache.
     """
     n_rows, n_columns = flow.shape[1:]
-    ring = np.empty((RING_ROWS, 5, n_columns), np.float32)
-    sums = np.empty((6, n_columns + 32), np.float32)
-    moved = np.empty((5, n_columns), np.float32)
-    whole = np.empty((2, CHUNK), np.int32)
-    fraction = np.empty((2, CHUNK), np.float32)
-    weights = np.empty((9, CHUNK), np.float32)
-    weight_x = np.ones(n_columns, np.float32)
+    width = (n_columns + WIDTH - 1) // WIDTH * WIDTH
+    ring = np.empty((RING_ROWS, 5, width), np.float32)
+    averaged = np.empty((5, width), np.float32)
+    padded = np.empty(n_columns + 2 * MARGIN, np.float32)
+    weight_x = np.ones(width, np.float32)
     for x in range(min(len(border), n_columns)):
         weight_x[x] *= border[x]
         weight_x[n_columns - 1 - x] *= border[x]
@@ -111,10 +123,11 @@ def _iterate(
             if ahead >= n_rows - len(border):
                 weight_y *= border[n_rows - 1 - ahead]
             u, v = flow[0, ahead], flow[1, ahead]
-            move_row(first, second, u, v, ahead, whole, fraction, weights, moved)
-            fill_equations(first, ahead, u, v, weight_y, weight_x, moved, ring[ahead % RING_ROWS])
+            equations = ring[ahead % RING_ROWS]
+            fill_equations(first, second, u, v, ahead, weight_y, weight_x, equations)
         if y >= 0:
-            _solve_row(ring, y, n_rows, taps, regulariser, sums, flow[0, y], flow[1, y])
+            _average_row(ring, y, n_rows, taps, padded, averaged)
+            _solve_row(averaged, regulariser, flow[0, y], flow[1, y])
 
 
 WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
@@ -139,7 +152,8 @@ def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[
         if flows:
             flow = resize_flow(flows[-1], n_rows, n_columns, factor=float(SCALE_STEP))
         else:
-            flow = np.zeros((2, n_rows, n_columns), np.float32)
+            flow = lanes.empty(2, n_rows, n_columns)
+            flow[:] = 0
         for _ in range(ITERATIONS):
             _iterate(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow)
         for c in range(2):

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def check_pair(previous: np.ndarray, current: np.ndarray) -> None:
-    """Refuse frames that are not grey, or of two sizes."""
+    """Refuse frames that are not grey, of two sizes, or too thin to have neighbours."""
     for name, image in (("previous", previous), ("current", current)):
         if image.ndim != 2 or image.dtype != np.uint8:
             raise ValueError(
@@ -17,4 +17,8 @@ def check_pair(previous: np.ndarray, current: np.ndarray) -> None:
         raise ValueError(
             f"previous and current must have one size, got {previous.shape} and "
             f"{current.shape}; resize one of them"
+        )
+    if min(previous.shape) < 2:
+        raise ValueError(
+            f"frames must be at least 2 pixels a side, got {previous.shape}; enlarge them"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from idt import lanes
 from idt.pyramid import bilinear_positions
 
 
@@ -63,7 +64,7 @@ def resize_flow(flow: np.ndarray, n_rows: int, n_columns: int, *, factor: float)
     -------
     ndarray of float32, shape (2, n_rows, n_columns)
     """
-    out = np.empty((2, n_rows, n_columns), np.float32)
+    out = lanes.empty(2, n_rows, n_columns)
     rows = bilinear_positions(flow.shape[1], n_rows)
     columns = bilinear_positions(flow.shape[2], n_columns)
     for c in range(2):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from idt import lanes
 from idt.flow import dis, expand, farneback, flow_pyramid, gaussian_kernel
-from idt.flow.equations import CHUNK, move_row
+from idt.flow.equations import fill_equations
 from idt.pyramid import scales, to_grey
 from idt.video import frames
 
@@ -44,6 +45,8 @@ def test_frames_must_be_grey_and_of_one_size():
         farneback(np.zeros((9, 9), np.float32), np.zeros((9, 9), np.uint8))
     with pytest.raises(ValueError, match="must have one size"):
         farneback(np.zeros((9, 9), np.uint8), np.zeros((9, 8), np.uint8))
+    with pytest.raises(ValueError, match="at least 2 pixels a side"):
+        farneback(np.zeros((9, 1), np.uint8), np.zeros((9, 1), np.uint8))
     with pytest.raises(ValueError, match="at least 16 pixels a side"):
         dis(np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8))
 
@@ -57,33 +60,50 @@ def test_expansion_recovers_a_quadratic():
     np.testing.assert_allclose(coefficients, [-1, 2, 0.05, 0.1, -0.02], atol=2e-4)
 
 
+@pytest.mark.parametrize("n_columns", [2, 9, 16, 1101])
 @pytest.mark.parametrize("spread", [0.3, 2.0, 40.0])
-def test_quadratics_are_looked_up_bilinearly_in_runs_and_alone(spread):
-    """Smooth flow goes in runs, wild flow pixel by pixel; a plain NumPy twin says what is right."""
+def test_equations_are_those_of_quadratics_looked_up_bilinearly(spread, n_columns):
+    """Smooth flow goes in eights, wild flow is gathered; a plain NumPy twin says what is right."""
     rng = np.random.default_rng(int(spread))
-    n_rows, n_columns = 12, 1100  # wider than what is worked on at once
-    first, second = rng.normal(size=(2, 5, n_rows, n_columns)).astype(np.float32)
-    flow = ndimage.gaussian_filter(rng.normal(size=(2, n_rows, n_columns)), (0, 2, 30 / spread))
-    flow = (spread * flow / flow.std()).astype(np.float32)
-    memory = [np.empty((2, CHUNK), np.int32), *(np.empty((n, CHUNK), np.float32) for n in (2, 9))]
+    n_rows = 12
+    first, second = lanes.empty(5, n_rows, n_columns), lanes.empty(5, n_rows, n_columns)
+    first[:], second[:] = rng.normal(size=(2, 5, n_rows, n_columns))
+    flow = lanes.empty(2, n_rows, n_columns)
+    flow[:] = ndimage.gaussian_filter(rng.normal(size=flow.shape), (0, 2, 30 / spread))
+    flow *= spread / flow.std()
+    weight_y, weight_x = np.float32(0.75), lanes.empty(n_columns)
+    weight_x[:] = rng.random(n_columns)
     for y in range(n_rows):
-        moved = np.empty((5, n_columns), np.float32)
-        move_row(first, second, flow[0, y], flow[1, y], y, *memory, moved)
-        px = np.arange(n_columns, dtype=np.float32) + flow[0, y]
-        py = np.float32(y) + flow[1, y]
+        out = np.empty((5, n_columns + lanes.WIDTH), np.float32)
+        u, v = flow[0, y], flow[1, y]
+        fill_equations(first, second, u, v, y, weight_y, weight_x, out)
+        px, py = np.arange(n_columns, dtype=np.float32) + u, np.float32(y) + v
         left, top = np.floor(px), np.floor(py)
         fx, fy = px - left, py - top
         inside = (left >= 0) & (top >= 0) & (left < n_columns - 1) & (top < n_rows - 1)
         i = np.where(inside, top, 0).astype(int)
         j = np.where(inside, left, 0).astype(int)
-        expected = (
+        moved = (
             (1 - fx) * (1 - fy) * second[:, i, j]
             + fx * (1 - fy) * second[:, i, j + 1]
             + (1 - fx) * fy * second[:, i + 1, j]
             + fx * fy * second[:, i + 1, j + 1]
         )
         alone = np.concatenate([np.zeros((2, n_columns), np.float32), first[2:, y]])
-        np.testing.assert_array_equal(moved, np.where(inside, expected, alone))
+        moved = np.where(inside, moved, alone)
+        a = first[:, y]
+        yy, xx, xy = (a[2:] + moved[2:]) * np.float32([[0.5], [0.5], [0.25]])
+        by = (a[0] - moved[0]) * np.float32(0.5) + (yy * v + xy * u)
+        bx = (a[1] - moved[1]) * np.float32(0.5) + (xy * v + xx * u)
+        by, bx, yy, xx, xy = np.stack([by, bx, yy, xx, xy]) * (weight_y * weight_x)
+        expected = [
+            yy * yy + xy * xy,
+            (yy + xx) * xy,
+            xx * xx + xy * xy,
+            yy * by + xy * bx,
+            xy * by + xx * bx,
+        ]
+        np.testing.assert_array_equal(out[:, :n_columns], expected)
 
 
 def test_gaussian_kernel_with_no_width_is_the_fixed_one():

@@ -1,0 +1,210 @@
+"""Eight float32 numbers at a time, for kernels that the compiler does not vectorise by itself.
+
+A loop that reads many rows at once is left scalar, or reads its weights again and again, because
+the compiler cannot know that the arrays do not overlap. A kernel written in lanes says what it
+wants: loads, arithmetic, stores. `Lanes` live in compiled code only; a machine with narrower
+registers takes two or more for each.
+
+Arrays are C-contiguous and float32, and are addressed by their flat index, whatever their shape.
+Nothing checks bounds. There is no fused multiply-add: every operation rounds as NumPy's does.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, models, register_model
+
+WIDTH = 8
+
+_FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
+_INDEX = ir.IntType(32)
+_INDICES = ir.VectorType(_INDEX, WIDTH)
+
+
+class LanesType(types.Type):
+    """The compiler's type of `WIDTH` float32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+LANES = LanesType()
+Lanes: TypeAlias = Any  # of eight float32 numbers, in the signatures of kernels
+
+
+def empty(*shape: int) -> np.ndarray:
+    """Float32 array, not filled, behind whose end `WIDTH` more numbers may be read or written."""
+    size = math.prod(shape)
+    return np.empty(size + WIDTH, np.float32)[:size].reshape(shape)
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: LanesType) -> None:
+        super().__init__(manager, kind, _FLOATS)
+
+
+def _instruction(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an intrinsic; its own types would ask callers for the compiler's context as well."""
+    return intrinsic(function)
+
+
+def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    """Pointer to the lanes that begin at a flat index."""
+    data = cgutils.create_struct_proxy(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
+
+
+def _check_array(array: Any) -> None:
+    if not (isinstance(array, types.Array) and array.dtype == types.float32 and array.is_c_contig):
+        raise TypeError(f"array must be float32 and C-contiguous, got {array}; copy it first")
+
+
+@_instruction
+def load(context: Any, array: Any, index: Any) -> Any:
+    """Lanes of an array from a flat index on."""
+    _check_array(array)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, signature.args[0], *arguments)
+        return builder.load(address, align=4)
+
+    return LANES(array, types.intp), generate
+
+
+@_instruction
+def store(context: Any, array: Any, index: Any, lanes: Any) -> Any:
+    """Write lanes into an array from a flat index on."""
+    _check_array(array)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], address, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, LANES), generate
+
+
+@_instruction
+def fill(context: Any, value: Any) -> Any:
+    """Lanes of one value."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        nothing = ir.Constant(_FLOATS, ir.Undefined)
+        first = builder.insert_element(nothing, arguments[0], ir.Constant(_INDEX, 0))
+        return builder.shuffle_vector(first, nothing, ir.Constant(_INDICES, [0] * WIDTH))
+
+    return LANES(types.float32), generate
+
+
+@_instruction
+def ramp(context: Any) -> Any:
+    """Lanes of 0, 1, 2 and so on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(_FLOATS, [float(k) for k in range(WIDTH)])
+
+    return LANES(), generate
+
+
+@_instruction
+def choose_equal(context: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """Lanes of `yes` where `a` equals `b`, of `no` elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b, yes, no = arguments
+        return builder.select(builder.fcmp_ordered("==", a, b), yes, no)
+
+    return LANES(LANES, LANES, LANES, LANES), generate
+
+
+@_instruction
+def gather(context: Any, array: Any, index: Any, rows: Any, columns: Any, pitch: Any) -> Any:
+    """Lanes of an array at ``index + rows * pitch + columns``, whole numbers below 2**31."""
+    _check_array(array)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, index, rows, columns, pitch = arguments
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, array).data
+        data = builder.gep(data, [index])
+        rows, columns = builder.fptosi(rows, _INDICES), builder.fptosi(columns, _INDICES)
+        gathered = ir.Constant(_FLOATS, ir.Undefined)
+        for k in range(WIDTH):
+            lane = ir.Constant(_INDEX, k)
+            row = builder.sext(builder.extract_element(rows, lane), pitch.type)
+            column = builder.sext(builder.extract_element(columns, lane), pitch.type)
+            place = builder.add(builder.mul(row, pitch), column)
+            number = builder.load(builder.gep(data, [place]))
+            gathered = builder.insert_element(gathered, number, lane)
+        return gathered
+
+    return LANES(array, types.intp, LANES, LANES, types.intp), generate
+
+
+def _call(name: str, result: Any, *parameters: Any) -> Callable[..., Any]:
+    """Code that calls one of the compiler's own vector functions."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(result, parameters)
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v8f32")
+        return builder.call(function, arguments)
+
+    return generate
+
+
+@_instruction
+def floor(context: Any, lanes: Any) -> Any:
+    """Largest whole numbers that are not above."""
+    return LANES(LANES), _call("floor", _FLOATS, _FLOATS)
+
+
+@_instruction
+def lowest(context: Any, lanes: Any) -> Any:
+    """Smallest of the lanes, a float32; none of them is NaN."""
+    return types.float32(LANES), _call("vector.reduce.fmin", ir.FloatType(), _FLOATS)
+
+
+@_instruction
+def highest(context: Any, lanes: Any) -> Any:
+    """Largest of the lanes, a float32; none of them is NaN."""
+    return types.float32(LANES), _call("vector.reduce.fmax", ir.FloatType(), _FLOATS)
+
+
+@_instruction
+def clip(context: Any, lanes: Any, low: Any, high: Any) -> Any:
+    """Lanes brought between `low` and `high`; NaN becomes `low`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, low, high = arguments
+        lanes = builder.select(builder.fcmp_ordered(">", lanes, low), lanes, low)
+        return builder.select(builder.fcmp_ordered("<", lanes, high), lanes, high)
+
+    return LANES(LANES, LANES, LANES), generate
+
+
+def _define(operation: Callable[..., Any], instruction: str) -> None:
+    """Teach the compiler an operator of two lanes."""
+
+    @infer_global(operation)
+    class _Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            return signature(LANES, *args) if args == (LANES, LANES) else None
+
+    @lower_builtin(operation, LanesType, LanesType)
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return getattr(builder, instruction)(*arguments)
+
+
+_define(operator.add, "fadd")
+_define(operator.sub, "fsub")
+_define(operator.mul, "fmul")

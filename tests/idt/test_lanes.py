@@ -1,0 +1,76 @@
+"""Lanes against NumPy: every operation, bit by bit."""
+
+import numpy as np
+import pytest
+from numba import TypingError, njit
+
+from idt import lanes
+from idt.lanes import WIDTH, choose_equal, clip, fill, floor, gather, highest, load, lowest, ramp
+from idt.lanes import store as put
+
+
+@njit
+def _calculate(a, b, out, extremes):
+    x, y = load(a, 3), load(b, 0)
+    put(out, 0 * WIDTH, x + y)
+    put(out, 1 * WIDTH, x - y)
+    put(out, 2 * WIDTH, x * y)
+    put(out, 3 * WIDTH, floor(x))
+    put(out, 4 * WIDTH, x * y + fill(np.float32(1e-3)))
+    put(out, 5 * WIDTH, ramp())
+    put(out, 6 * WIDTH, choose_equal(floor(x), floor(y), x, y))
+    put(out, 7 * WIDTH, clip(x, fill(np.float32(-0.5)), y))
+    extremes[0], extremes[1] = lowest(x), highest(x)
+
+
+def test_operations_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.normal(size=(2, 3 + WIDTH)).astype(np.float32)
+        x, y = a[3:], np.abs(b[:WIDTH])
+        out, extremes = np.empty((8, WIDTH), np.float32), np.empty(2, np.float32)
+        _calculate(a, y, out, extremes)
+        expected = [
+            x + y,
+            x - y,
+            x * y,
+            np.floor(x),
+            x * y + np.float32(1e-3),  # rounded twice: no fused multiply-add
+            np.arange(WIDTH),
+            np.where(np.floor(x) == np.floor(y), x, y),
+            np.clip(x, -0.5, y),
+        ]
+        np.testing.assert_array_equal(out, np.float32(expected))
+        np.testing.assert_array_equal(extremes, [x.min(), x.max()])
+
+
+@njit
+def _gather(image, rows, columns, out):
+    put(out, 0, gather(image, 2, load(rows, 0), load(columns, 0), image.shape[1]))
+
+
+def test_gather_takes_what_the_indices_name():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(9, 13)).astype(np.float32)
+    rows, columns = rng.integers(0, 9, WIDTH), rng.integers(0, 11, WIDTH)
+    out = np.empty(WIDTH, np.float32)
+    _gather(image, rows.astype(np.float32), columns.astype(np.float32), out)
+    np.testing.assert_array_equal(out, image[rows, columns + 2])
+
+
+def test_empty_arrays_have_room_behind_their_end():
+    array = lanes.empty(3, 5)
+    assert array.shape == (3, 5)
+    assert array.dtype == np.float32
+    assert array.flags.c_contiguous
+    assert array.base.size == 15 + WIDTH
+
+
+def test_other_arrays_are_refused_by_the_compiler():
+    @njit
+    def first(array):
+        return lowest(load(array, 0))
+
+    for array in (np.zeros(WIDTH), np.zeros((WIDTH, 2), np.float32).T):
+        with pytest.raises((TypingError, TypeError), match="must be float32 and C-contiguous"):
+            first(array)
