@@ -12,13 +12,13 @@ Wang & Schmid, Action Recognition with Improved Trajectories, ICCV 2013, section
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numba import njit
 
 from idt import lanes
 from idt.flow.equations import fill_equations
 from idt.flow.expansion import expand, gaussian_kernel
+from idt.flow.median import filter_median
 from idt.flow.pair import check_pair
 from idt.flow.resize import resize_flow
 from idt.lanes import WIDTH, fill, load, store
@@ -29,7 +29,6 @@ WINDOW_SIGMA = 1.5  # pixels; 0.3 of the radius, as OpenCV has it
 MARGIN = 2 * WIDTH  # columns on both sides of a row; no less than the radius and one store
 RING_ROWS = 16  # rows of equations that are kept, at least the window's 11
 ITERATIONS = 2
-MEDIAN_SIZE = 5  # pixels
 REGULARISER = 1e-3  # added to the determinant
 BORDER_WEIGHTS = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)  # outermost first
 
@@ -138,6 +137,23 @@ def _iterate(
             _solve_row(averaged[r], regulariser, flow[0, y + r], flow[1, y + r])
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solve_level(
+    first: np.ndarray,
+    second: np.ndarray,
+    border: np.ndarray,
+    taps: np.ndarray,
+    regulariser: float,
+    flow: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Flow of a level into `out`, from `flow`, which is lost."""
+    for _ in range(ITERATIONS):
+        _iterate(first, second, border, taps, regulariser, flow)
+    for c in range(2):
+        filter_median(flow[c], out[c])
+
+
 WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
 
 
@@ -162,11 +178,9 @@ def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[
         else:
             flow = lanes.empty(2, n_rows, n_columns)
             flow[:] = 0
-        for _ in range(ITERATIONS):
-            _iterate(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow)
-        for c in range(2):
-            flow[c] = cv2.medianBlur(flow[c], MEDIAN_SIZE)
-        flows.append(flow)
+        solved = lanes.empty(2, n_rows, n_columns)
+        _solve_level(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow, solved)
+        flows.append(solved)
     return flows[::-1]
 
 

@@ -5,7 +5,20 @@ import pytest
 from numba import TypingError, njit
 
 from idt import lanes
-from idt.lanes import WIDTH, choose_equal, clip, fill, floor, gather, highest, load, lowest, ramp
+from idt.lanes import (
+    WIDTH,
+    choose_equal,
+    clip,
+    fill,
+    floor,
+    gather,
+    highest,
+    larger,
+    load,
+    lowest,
+    ramp,
+    smaller,
+)
 from idt.lanes import store as put
 
 
@@ -20,6 +33,8 @@ def _calculate(a, b, out, extremes):
     put(out, 5 * WIDTH, ramp())
     put(out, 6 * WIDTH, choose_equal(floor(x), floor(y), x, y))
     put(out, 7 * WIDTH, clip(x, fill(np.float32(-0.5)), y))
+    put(out, 8 * WIDTH, smaller(x, y))
+    put(out, 9 * WIDTH, larger(x, y))
     extremes[0], extremes[1] = lowest(x), highest(x)
 
 
@@ -28,7 +43,7 @@ def test_operations_are_those_of_numpy():
     for _ in range(20):
         a, b = rng.normal(size=(2, 3 + WIDTH)).astype(np.float32)
         x, y = a[3:], np.abs(b[:WIDTH])
-        out, extremes = np.empty((8, WIDTH), np.float32), np.empty(2, np.float32)
+        out, extremes = np.empty((10, WIDTH), np.float32), np.empty(2, np.float32)
         _calculate(a, y, out, extremes)
         expected = [
             x + y,
@@ -39,6 +54,8 @@ def test_operations_are_those_of_numpy():
             np.arange(WIDTH),
             np.where(np.floor(x) == np.floor(y), x, y),
             np.clip(x, -0.5, y),
+            np.minimum(x, y),
+            np.maximum(x, y),
         ]
         np.testing.assert_array_equal(out, np.float32(expected))
         np.testing.assert_array_equal(extremes, [x.min(), x.max()])
