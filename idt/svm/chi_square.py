@@ -16,7 +16,7 @@ motion boundary descriptors for action recognition, IJCV 2013, section 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -311,17 +311,11 @@ def _distances(first: np.ndarray, second: np.ndarray | None, out: np.ndarray) ->
     def fill(start: int) -> None:
         _fill_distances(first, other, start, triangle, out)
 
-    _side_by_side(fill, range(0, len(first), STRIPE))
+    with ThreadPoolExecutor(numba.get_num_threads()) as threads:
+        list(threads.map(fill, range(0, len(first), STRIPE)))
     if triangle:
         mirror(out)
     return out
-
-
-def _side_by_side(function: Callable[[int], None], items: Iterable[int]) -> None:
-    """Call a function that frees the interpreter, once per item, on numba's number of threads."""
-    with ThreadPoolExecutor(numba.get_num_threads()) as threads:
-        for _ in threads.map(function, items):
-            pass
 
 
 def _histograms(X: np.ndarray, columns: slice) -> np.ndarray:

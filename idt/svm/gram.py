@@ -44,8 +44,8 @@ def gram_matrix(X: ArrayLike) -> np.ndarray:
     X = check_matrix(X)
     gram = np.zeros((len(X), len(X)), dtype=np.float32, order="F")
     for columns in _column_blocks(X.shape[1], len(X)):
-        block = _block(X, columns)
-        gram = ssyrk(1.0, block.T, beta=1.0, c=gram, trans=1, overwrite_c=1)
+        # The block has no name, which would keep it while the next is read.
+        gram = ssyrk(1.0, _block(X, columns).T, beta=1.0, c=gram, trans=1, overwrite_c=1)
     gram = gram.T
     mirror(gram)
     _check_products(gram.diagonal())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,7 +22,7 @@ class NotConvergedWarning(UserWarning):
     """A solver stopped at `max_iter`, before `tol`."""
 
 
-class OneVersusRest(ClassifierMixin, BaseEstimator):
+class OneVersusRest(ClassifierMixin, BaseEstimator, ABC):
     """Dual machines of all classes on one matrix of pairs of rows.
 
     A subclass tells how the pairs come about (`_pairs`), how machines are trained on them and score
@@ -35,9 +36,9 @@ class OneVersusRest(ClassifierMixin, BaseEstimator):
     n_iter_: np.ndarray
     n_features_in_: int
 
+    @abstractmethod
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Score rows for each class, float32 (n, n_classes)."""
-        raise NotImplementedError
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Class of the highest score of each row, (n,)."""
@@ -97,27 +98,27 @@ class OneVersusRest(ClassifierMixin, BaseEstimator):
             scores[held_out] = machine._score_pairs(pairs[np.ix_(held_out, kept)])
         return scores
 
+    @abstractmethod
     def _check_rows(self, X: ArrayLike) -> np.ndarray:
         """Check the options and what `fit` takes as X."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pairs(self, X: np.ndarray) -> np.ndarray:
         """What is known of all pairs of training rows: (n, n) or (n, n, n_channels)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fit_pairs(self, pairs: np.ndarray, codes: np.ndarray, n_classes: int) -> None:
         """Train on pairs of training rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _score_pairs(self, pairs: np.ndarray) -> np.ndarray:
         """Decision values, float32 (m, n_classes), by pairs of new rows and training rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _solve(
         self, matrix: np.ndarray, codes: np.ndarray, positive: int
     ) -> tuple[np.ndarray, float, int]:
         """Signed dual variables (n,) of a class, its intercept, and steps taken."""
-        raise NotImplementedError
 
     def _solve_all(self, matrix: np.ndarray, codes: np.ndarray, n_classes: int) -> None:
         """Train all classes side by side on the matrix (n, n) of their inner products."""
