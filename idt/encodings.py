@@ -72,11 +72,17 @@ class Encodings:
         FileNotFoundError
             There is no such file.
         ValueError
-            It is not a whole file of encodings, or was made with other settings.
+            It is not a file of encodings, is not finished, or was made with other settings.
         """
         header = _read_header(Path(path))
         if settings is not None:
             _check_same(header, {"settings": _plain(settings)})
+        n_missing = np.count_nonzero(_map(header, what="checksums") == MISSING)
+        if n_missing:
+            raise ValueError(
+                f"{header.place.path} must be finished, got {n_missing} rows that are not done; "
+                "run the encoding again"
+            )
         return cls(header.place.path, header.ids, _map(header), header.settings, header.versions)
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:

@@ -137,6 +137,12 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"settings of .*'improved': False.*got.*True"):
             Encodings.open(tmp_path / "set.h5", settings=SETTINGS | {"improved": False})
 
+    def test_open_before_the_end(self, tmp_path: Path) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "set.h5", interrupted)
+        with pytest.raises(ValueError, match="must be finished, got 2 rows that are not done"):
+            Encodings.open(tmp_path / "set.h5.part")
+
     def test_files_that_are_none(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="no file of encodings"):
             Encodings.open(tmp_path / "set.h5")
