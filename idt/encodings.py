@@ -194,7 +194,8 @@ def encode_into(
         verbose=verbose,
     )
     failed = [(each.item[1], each.error) for each in outcomes if each.error is not None]
-    for name, error in failed:
+    if failed:
+        name, error = failed[0]
         error.add_note(
             f"{len(failed)} of {len(items)} encodings failed, first {name!r}; the others are kept "
             f"in {part}: mend the cause and run again"
