@@ -238,6 +238,7 @@ def _create(
     in_one_piece = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     in_one_piece.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # rows have their place from the start
     in_one_piece.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    in_one_piece.set_obj_track_times(False)  # the same bytes at any time
     # Aligned, so that mapped rows are arrays like any other.
     with h5py.File(path, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
         file.attrs["format"] = FORMAT
