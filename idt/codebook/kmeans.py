@@ -119,7 +119,7 @@ class KMeans:
         checked = check_rows(rows, min_rows=self.n_words)
         offset = _middle(checked)
         centred = checked - offset  # distances by products keep their digits near the origin
-        _check_reach(centred)
+        check_reach(centred)
         if start is None:
             work = partial(self._start, centred)
             with ThreadPoolExecutor(min(numba.get_num_threads(), self.n_init)) as threads:
@@ -146,7 +146,7 @@ class KMeans:
     def predict(self, rows: ArrayLike) -> np.ndarray:
         """Nearest centre of each row (n, dimension), int64 (n,); the first of equally near ones."""
         centred = check_rows(rows, n_columns=self.centres_.shape[1]) - self._offset
-        _check_reach(centred)
+        check_reach(centred)
         return self._finder.find(centred)[0]
 
     def _set(self, centres: np.ndarray) -> None:
@@ -318,7 +318,7 @@ def _middle(rows: np.ndarray) -> np.ndarray:
     return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def _check_reach(rows: np.ndarray) -> None:
+def check_reach(rows: np.ndarray) -> None:
     """Refuse values that float32 cannot square."""
     farthest = max(abs(float(rows.max(initial=0))), abs(float(rows.min(initial=0))))
     if farthest > REACH:
