@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -243,6 +244,42 @@ class TestDiagonalGMM:
         )
         theirs = DiagonalGMM.from_parameters(weights, means, variances)
         assert ours.score(rows) == pytest.approx(theirs.score(rows), rel=5e-3)
+
+    def test_vlfeat_iterates_as_we_do(self, requires) -> None:
+        requires("cyvlfeat.gmm")
+        rows = blobs(3000, 8, 30)
+        ours = DiagonalGMM(12, max_iter=8, tol=0, seed=3).fit(rows)
+        theirs = DiagonalGMM(12, max_iter=8, tol=0, seed=3, backend="vlfeat").fit(rows)
+        steps = np.diff(theirs.log_likelihoods_)
+        assert steps.max() > 1e-3
+        # Its sums are of float32 as ours, over all rows at once.
+        assert steps.min() > -1e-5
+        np.testing.assert_allclose(theirs.log_likelihoods_, ours.log_likelihoods_, rtol=1e-4)
+        np.testing.assert_allclose(theirs.weights_, ours.weights_, rtol=1e-2)
+        np.testing.assert_allclose(theirs.means_, ours.means_, atol=1e-2)
+
+    def test_vlfeat_keeps_floor_and_restarts(self, requires) -> None:
+        requires("cyvlfeat.gmm")
+        rows = blobs(3000, 4, 3)
+        rows[:, 3] = 7  # never varies
+        start = DiagonalGMM.from_parameters(
+            [0.5, 0.5], [rows.mean(axis=0), rows.mean(axis=0) + 500], np.ones((2, 4))
+        )
+        mixture = DiagonalGMM(2, max_iter=50, variance_floor=0.3, backend="vlfeat")
+        mixture.fit(rows, start=start)
+        assert mixture.restarts_ == [0]
+        assert mixture.weights_.min() > 0.1
+        assert (mixture.variances_[:, :3] >= 0.2999 * rows.var(axis=0)[:3]).all()
+        assert mixture.converged_
+
+    def test_without_cyvlfeat(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in [name for name in sys.modules if name.startswith("cyvlfeat.")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "cyvlfeat", None)
+        with pytest.raises(ModuleNotFoundError, match=r"backend must be .* trajfuse\[vlfeat\]"):
+            DiagonalGMM(2, backend="vlfeat").fit(blobs(50, 3, 4))
+        with pytest.raises(ValueError, match="backend must be native or vlfeat, got 'matlab'"):
+            DiagonalGMM(2, backend="matlab")
 
     def test_dead_component_is_restarted(self) -> None:
         rows = blobs(3000, 4, 3)

@@ -1,0 +1,192 @@
+"""Fisher vectors in scikit-learn's manner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from idt.codebook import MAX_SAMPLE, Codebook, RowSampler
+from idt.codebook.videos import Video, check_settings, rows_and_positions, settings_of
+from idt.fisher.encoder import FisherVectorEncoder
+from idt.trajectories import Trajectories
+
+
+class FisherVectors(TransformerMixin, BaseEstimator):
+    """Fisher vectors of videos: the codebook is fitted on a sample of their trajectories.
+
+    X is a list of videos, each an `idt.trajectories.Trajectories` or arrays by name, (n, dimension)
+    with the same n trajectories in every array. Where a grid divides the video, arrays take one
+    more by the name ``positions``: (n, 3), x, y and time in the video, from 0 to 1.
+
+    Parameters
+    ----------
+    n_components, pca, reduction, whiten, max_iter, tol, variance_floor
+        Of `idt.codebook.Codebook`.
+    n_samples
+        Trajectories over all videos that the codebook is fitted on.
+    improved, weights, grids, final_l2
+        Of `idt.fisher.FisherVectorEncoder`.
+    seed
+        Of the sample and of the k-means starts.
+    backend
+        ``"native"`` or ``"vlfeat"``, for mixtures and vectors.
+
+    Attributes
+    ----------
+    codebook_ : Codebook
+    encoder_ : FisherVectorEncoder
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.svm import LinearSVC
+    >>> model = make_pipeline(FisherVectors(n_components=64), LinearSVC(C=100))
+    """
+
+    def __init__(
+        self,
+        n_components: int = 256,
+        *,
+        n_samples: int = MAX_SAMPLE,
+        pca: str = "descriptor",
+        reduction: float = 0.5,
+        whiten: bool = False,
+        max_iter: int = 100,
+        tol: float = 5e-3,
+        variance_floor: float = 1e-3,
+        improved: bool = True,
+        weights: bool = False,
+        grids: Sequence[str] = ("1x1x1",),
+        final_l2: bool = False,
+        seed: int = 0,
+        backend: str = "native",
+    ) -> None:
+        self.n_components = n_components
+        self.n_samples = n_samples
+        self.pca = pca
+        self.reduction = reduction
+        self.whiten = whiten
+        self.max_iter = max_iter
+        self.tol = tol
+        self.variance_floor = variance_floor
+        self.improved = improved
+        self.weights = weights
+        self.grids = grids
+        self.final_l2 = final_l2
+        self.seed = seed
+        self.backend = backend
+
+    codebook_: Codebook
+    encoder_: FisherVectorEncoder
+
+    def fit(self, X: Sequence[Video], y: object = None) -> FisherVectors:
+        """Draw trajectories and fit the codebook.
+
+        Parameters
+        ----------
+        X
+            Training videos.
+        y
+            Not used.
+
+        Returns
+        -------
+        FisherVectors
+            This object.
+
+        Raises
+        ------
+        ValueError
+            X is no list of videos; descriptors are not finite, not those of the other videos or
+            were extracted with other settings; trajectories are fewer than components; an option
+            cannot be used.
+        ModuleNotFoundError
+            The backend is VLFeat, and cyvlfeat is not installed.
+        """
+        codebook = Codebook(
+            self.n_components,
+            pca=self.pca,
+            reduction=self.reduction,
+            whiten=self.whiten,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            variance_floor=self.variance_floor,
+            seed=self.seed,
+            backend=self.backend,
+        )
+        sampler = RowSampler(self.n_samples, seed=self.seed)
+        shared: dict[str, Any] | None = None
+        for video in _checked(X):
+            if isinstance(video, Trajectories):
+                settings = settings_of(video)
+                check_settings(shared, settings, of="of the videos before")
+                shared = shared or settings
+            sampler.add(rows_and_positions(video)[0])
+        codebook.fit(sampler.sample(), extraction=shared)
+        self.encoder_ = FisherVectorEncoder(
+            codebook,
+            improved=self.improved,
+            weights=self.weights,
+            grids=self.grids,
+            final_l2=self.final_l2,
+            backend=self.backend,
+        )
+        self.codebook_ = codebook
+        return self
+
+    def transform(self, X: Sequence[Video]) -> np.ndarray:
+        """Encode videos.
+
+        Parameters
+        ----------
+        X
+            Videos.
+
+        Returns
+        -------
+        ndarray of float32, (n_videos, n_features)
+
+        Raises
+        ------
+        ValueError
+            X is no list of videos, or as in `FisherVectorEncoder.encode`.
+
+        Warns
+        -----
+        FewTrajectoriesWarning
+            A video has no trajectory, or a single one.
+        """
+        check_is_fitted(self)
+        videos = _checked(X)
+        vectors = np.empty((len(videos), self.encoder_.n_features), dtype=np.float32)
+        for vector, video in zip(vectors, videos, strict=True):
+            vector[:] = self.encoder_.encode(video)
+        return vectors
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Name every number, see `FisherVectorEncoder.feature_names`; the argument is not used."""
+        check_is_fitted(self)
+        return self.encoder_.feature_names()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _checked(X: Iterable[Video]) -> list[Video]:
+    """Videos as a list; what is none is refused."""
+    videos = [] if isinstance(X, (Trajectories, Mapping)) else list(X)
+    strangers = [type(video).__name__ for video in videos if not isinstance(video, Video)]
+    if not videos or strangers:
+        got = f"{strangers[0]} in it" if strangers else f"none in {type(X).__name__}"
+        raise ValueError(
+            "X must be a list of one video or more, each a table of trajectories or arrays by "
+            f"name, got {got}; put every video in a list"
+        )
+    return videos
