@@ -13,7 +13,7 @@ action recognition, IJCV 2013, section 5.1: 1x1, 2x2 and h3x1, each with t1 and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,3 +147,40 @@ def parse_grids(names: Iterable[str]) -> tuple[Grid, ...]:
     if repeated:
         raise ValueError(f"grids must differ, got {repeated[0]} twice; leave one out")
     return grids
+
+
+def cells_of(grids: Sequence[Grid], positions: ArrayLike | None, n_rows: int) -> np.ndarray:
+    """Cell of each trajectory in each grid.
+
+    Parameters
+    ----------
+    grids
+        One or more.
+    positions
+        (n_rows, 3), as `Grid.cells` takes them; None will do where no grid divides the video.
+    n_rows
+        Number of trajectories.
+
+    Returns
+    -------
+    ndarray of int64, (n_rows, n_grids)
+
+    Raises
+    ------
+    ValueError
+        Positions are missing, not those of as many trajectories, or not from 0 to 1.
+    """
+    if all(grid.n_cells == 1 for grid in grids):
+        return np.zeros((n_rows, len(grids)), dtype=np.int64)
+    if positions is None:
+        raise ValueError(
+            "positions must be given where a grid divides the video, got none; pass tables, or "
+            "an array 'positions' with x, y and time of every trajectory"
+        )
+    cells = np.stack([grid.cells(positions) for grid in grids], axis=1)
+    if len(cells) != n_rows:
+        raise ValueError(
+            f"positions must be those of the {n_rows} trajectories, got {len(cells)}; give one "
+            "row for each"
+        )
+    return cells

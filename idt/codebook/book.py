@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from idt.codebook.file import (
+    check_dimensions,
+    check_fitted_settings,
+    pca_arrays,
+    read_fitted,
+    read_pca,
+    write_fitted,
+)
 from idt.codebook.mixture import DiagonalGMM
 from idt.codebook.pca import PCA
 from idt.codebook.rows import MAX_SAMPLE, check_descriptors, check_rows
-from idt.codebook.videos import Source, check_settings, draw_rows, settings_of
+from idt.codebook.videos import Source, Video, check_settings, draw_rows, settings_of
 from idt.extract import Extraction, ExtractOptions
-from idt.jobs import whole_file
-from idt.trajectories import Trajectories
 
 FORMAT = "trajfuse codebook 1"
 PCAS = ("descriptor", "joint", "none")
-_PCA_ARRAYS = ("mean", "components", "explained_variance")
 _GMM_ARRAYS = ("weights", "means", "variances")
 
 
@@ -214,7 +216,7 @@ class Codebook:
             return rows
         return {"joint": np.concatenate(list(check_descriptors(rows).values()), axis=1)}
 
-    def check_source(self, source: Trajectories | Extraction) -> None:
+    def check_source(self, source: Video | Extraction) -> None:
         """Refuse trajectories whose settings are known not to be those it was fitted on."""
         check_settings(
             self.extraction_,
@@ -224,11 +226,7 @@ class Codebook:
 
     def check(self, descriptors: Mapping[str, int]) -> None:
         """Refuse descriptors, by name and dimension, that this codebook was not fitted on."""
-        if dict(descriptors) != self.dimensions_:
-            raise ValueError(
-                f"descriptors must be {_list(self.dimensions_)}, as the codebook was fitted on, "
-                f"got {_list(descriptors)}; extract these or fit another codebook"
-            )
+        check_dimensions(self, descriptors, noun="codebook")
 
     def save(self, path: str | Path) -> None:
         """Write the codebook with its settings, whole or not at all, as an uncompressed npz file.
@@ -238,22 +236,12 @@ class Codebook:
         path
             The file; one that is there is replaced.
         """
-        path = Path(path)
-        head = {
-            "format": FORMAT,
-            "version": version("trajfuse"),
-            "settings": self.settings(),
-            "descriptors": self.dimensions_,
-            "extraction": self.extraction_,
-        }
-        arrays = {"head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)}
+        arrays: dict[str, np.ndarray] = {}
         for i, (part, gmm) in enumerate(self.gmms_.items()):
-            for key in _PCA_ARRAYS if self.pcas_ else ():
-                arrays[f"{i}.pca.{key}"] = getattr(self.pcas_[part], f"{key}_")
-            for key in _GMM_ARRAYS:
-                arrays[f"{i}.gmm.{key}"] = getattr(gmm, f"{key}_")
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # names are none of its options
+            if self.pcas_:
+                arrays |= pca_arrays(self.pcas_[part], f"{i}.pca.")
+            arrays |= {f"{i}.gmm.{key}": getattr(gmm, f"{key}_") for key in _GMM_ARRAYS}
+        write_fitted(path, self, form=FORMAT, arrays=arrays)
 
     @classmethod
     def load(
@@ -281,60 +269,32 @@ class Codebook:
         ValueError
             The file is no whole codebook, or not the one asked for.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no codebook at {str(path)!r}; fit and save one first")
-        try:
-            codebook = cls._read(path)
-        except (ValueError, KeyError, TypeError, OSError, MemoryError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{str(path)!r} must be a whole codebook, got one that cannot be read ({error}); "
-                "fit it again"
-            ) from error
+        codebook = read_fitted(path, cls._build, form=FORMAT, noun="codebook")
         if descriptors is not None:
             codebook.check(descriptors)
-        found = codebook.settings()
-        for key, value in (settings or {}).items():
-            if key not in found:
-                raise ValueError(f"settings must be among {', '.join(found)}, got {key!r}; drop it")
-            if found[key] != value:
-                raise ValueError(
-                    f"{key} of the codebook {str(path)!r} must be {value!r}, got {found[key]!r}; "
-                    "fit it again with these settings"
-                )
+        check_fitted_settings(codebook, settings or {}, noun=f"codebook {str(path)!r}")
         return codebook
 
     @classmethod
-    def _read(cls, path: Path) -> Codebook:
-        """Read and check every array."""
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("it is compressed")  # so no small file can grow in memory
-        with np.load(path, allow_pickle=False) as arrays:
-            head = json.loads(arrays["head"].tobytes())
-            if not isinstance(head, dict) or head.get("format") != FORMAT:
-                raise ValueError(f"it is not of the form {FORMAT!r}")
-            if not isinstance(head["descriptors"], dict) or not head["descriptors"]:
-                raise ValueError("it holds no descriptor")
-            codebook = cls(**head["settings"])
-            codebook.dimensions_ = head["descriptors"]
-            codebook.extraction_ = head["extraction"]
-            codebook.pcas_, codebook.gmms_ = {}, {}
-            parts = codebook.dimensions_
-            if codebook.pca == "joint":
-                parts = {"joint": sum(parts.values())}
-            for i, (part, dimension) in enumerate(parts.items()):
-                if codebook.pca != "none":
-                    pca = _read_pca(arrays, f"{i}.pca.", dimension, whiten=codebook.whiten)
-                    codebook.pcas_[part], dimension = pca, len(pca.components_)
-                gmm = codebook._mixture()
-                stored = DiagonalGMM.from_parameters(
-                    *(arrays[f"{i}.gmm.{key}"] for key in _GMM_ARRAYS)
-                )
-                if stored.means_.shape != (gmm.n_components, dimension):
-                    raise ValueError(f"the mixture of {part!r} has the shape {stored.means_.shape}")
-                vars(gmm).update((k, v) for k, v in vars(stored).items() if k.endswith("_"))
-                codebook.gmms_[part] = gmm
+    def _build(cls, head: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Codebook:
+        """Codebook out of the head and the arrays of a file."""
+        codebook = cls(**head["settings"])
+        codebook.dimensions_ = head["descriptors"]
+        codebook.extraction_ = head["extraction"]
+        codebook.pcas_, codebook.gmms_ = {}, {}
+        parts = codebook.dimensions_
+        if codebook.pca == "joint":
+            parts = {"joint": sum(parts.values())}
+        for i, (part, dimension) in enumerate(parts.items()):
+            if codebook.pca != "none":
+                pca = read_pca(arrays, f"{i}.pca.", dimension, whiten=codebook.whiten)
+                codebook.pcas_[part], dimension = pca, len(pca.components_)
+            gmm = codebook._mixture()
+            stored = DiagonalGMM.from_parameters(*(arrays[f"{i}.gmm.{key}"] for key in _GMM_ARRAYS))
+            if stored.means_.shape != (gmm.n_components, dimension):
+                raise ValueError(f"the mixture of {part!r} has the shape {stored.means_.shape}")
+            vars(gmm).update((k, v) for k, v in vars(stored).items() if k.endswith("_"))
+            codebook.gmms_[part] = gmm
         return codebook
 
     def _mixture(self) -> DiagonalGMM:
@@ -346,23 +306,3 @@ class Codebook:
             seed=self.seed,
             backend=self.backend,
         )
-
-
-def _read_pca(arrays: Mapping[str, Any], prefix: str, dimension: int, *, whiten: bool) -> PCA:
-    """PCA out of the arrays of a file."""
-    mean, components, variances = (arrays[prefix + key] for key in _PCA_ARRAYS)
-    components = check_rows(components, name="components", n_columns=dimension, min_rows=1)
-    pca = PCA(len(components), whiten=whiten)
-    pca.components_ = components
-    pca.mean_ = check_rows(mean[None], name="mean", n_columns=dimension)[0]
-    pca.explained_variance_ = check_rows(
-        variances[None], name="explained variance", n_columns=len(components)
-    )[0]
-    if pca.explained_variance_.min() < 0 or (whiten and pca.explained_variance_.min() == 0):
-        raise ValueError("its variances are not positive")
-    return pca
-
-
-def _list(descriptors: Mapping[str, int]) -> str:
-    """Names and dimensions in words."""
-    return ", ".join(f"{name} ({dimension})" for name, dimension in descriptors.items()) or "none"

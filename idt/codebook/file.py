@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,16 +17,22 @@ from idt.jobs import whole_file
 
 _PCA_ARRAYS = ("mean", "components", "explained_variance")
 
-Fitted = TypeVar("Fitted")
+
+class Fitted(Protocol):
+    """What is fitted on descriptors and kept in a file."""
+
+    dimensions_: dict[str, int]
+    extraction_: dict[str, Any] | None
+
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters, as JSON can hold them."""
+
+
+T = TypeVar("T", bound=Fitted)
 
 
 def write_fitted(
-    path: str | Path,
-    *,
-    form: str,
-    settings: Mapping[str, Any],
-    dimensions: Mapping[str, int],
-    arrays: Mapping[str, np.ndarray],
+    path: str | Path, fitted: Fitted, *, form: str, arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Write an uncompressed npz file, whole or not at all.
 
@@ -34,20 +40,19 @@ def write_fitted(
     ----------
     path
         The file; one that is there is replaced.
+    fitted
+        Its settings, descriptors and the extraction's settings become the head of the file.
     form
         What the file is, such as ``"trajfuse vocabulary 1"``.
-    settings
-        Hyper-parameters, as JSON can hold them.
-    dimensions
-        Descriptors and their dimension, in order.
     arrays
         All that was fitted, by any name but ``"head"``.
     """
     head = {
         "format": form,
         "version": version("trajfuse"),
-        "settings": settings,
-        "descriptors": dimensions,
+        "settings": fitted.settings(),
+        "descriptors": fitted.dimensions_,
+        "extraction": fitted.extraction_,
     }
     everything = {"head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), **arrays}
     with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -56,11 +61,11 @@ def write_fitted(
 
 def read_fitted(
     path: str | Path,
-    build: Callable[[dict[str, Any], dict[str, int], Mapping[str, np.ndarray]], Fitted],
+    build: Callable[[dict[str, Any], Mapping[str, np.ndarray]], T],
     *,
     form: str,
     noun: str,
-) -> Fitted:
+) -> T:
     """Read what `write_fitted` wrote.
 
     Parameters
@@ -68,7 +73,7 @@ def read_fitted(
     path
         The file.
     build
-        Makes the object of settings, dimensions and arrays; what it raises tells of a bad file.
+        Makes the object of head and arrays; what it raises tells of a bad file.
     form
         As it was written.
     noun
@@ -94,7 +99,7 @@ def read_fitted(
                 raise ValueError(f"it is not of the form {form!r}")
             if not isinstance(head["descriptors"], dict) or not head["descriptors"]:
                 raise ValueError("it holds no descriptor")
-            return build(head["settings"], head["descriptors"], arrays)
+            return build(head, arrays)
     except (ValueError, KeyError, TypeError, OSError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{str(path)!r} must be a whole {noun}, got one that cannot be read ({error}); "
@@ -102,19 +107,18 @@ def read_fitted(
         ) from error
 
 
-def check_descriptors(
-    descriptors: Mapping[str, int], dimensions: Mapping[str, int], *, noun: str
-) -> None:
+def check_dimensions(fitted: Fitted, descriptors: Mapping[str, int], *, noun: str) -> None:
     """Refuse descriptors, by name and dimension, other than those that were fitted on."""
-    if dict(descriptors) != dict(dimensions):
+    if dict(descriptors) != fitted.dimensions_:
         raise ValueError(
-            f"descriptors must be {_list(dimensions)}, as the {noun} was fitted on, "
+            f"descriptors must be {_list(fitted.dimensions_)}, as the {noun} was fitted on, "
             f"got {_list(descriptors)}; extract these or fit another {noun}"
         )
 
 
-def check_settings(asked: Mapping[str, Any], found: Mapping[str, Any], *, noun: str) -> None:
-    """Refuse an object that was fitted with other settings than those asked for."""
+def check_fitted_settings(fitted: Fitted, asked: Mapping[str, Any], *, noun: str) -> None:
+    """Refuse what was fitted with other settings than those asked for."""
+    found = fitted.settings()
     for key, value in asked.items():
         if key not in found:
             raise ValueError(f"settings must be among {', '.join(found)}, got {key!r}; drop it")

@@ -6,7 +6,7 @@ thousands, which are worked on far faster than the few of one frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,8 +25,8 @@ POSITIONS = slice(-3, None)  # of META_COLUMNS: x_pos, y_pos, t_pos
 # Settings that may differ from video to video, or that choose among descriptors.
 FREE_SETTINGS = ("descriptors", "seed", "homographies", "boxes", "max_side")
 
-Source: TypeAlias = str | Path | Trajectories | Extraction
 Video: TypeAlias = Trajectories | Mapping  # a table, or arrays by name: in memory
+Source: TypeAlias = str | Path | Extraction | Video
 
 
 @dataclass(frozen=True)
@@ -38,54 +38,63 @@ class Batch:
     descriptors
         By name, float32 (n, dimension).
     positions
-        float32 (n, 3): x, y and time in the video, from 0 to 1. Time is 0 where it was not asked
-        for.
+        (n, 3): x, y and time in the video, from 0 to 1. Time is 0 where it was not asked for; None
+        where arrays come without positions.
     """
 
-    descriptors: Mapping[str, np.ndarray]
-    positions: np.ndarray
+    descriptors: Mapping[str, ArrayLike]
+    positions: ArrayLike | None
 
 
-def rows_and_positions(
-    video: Video,
-) -> tuple[Mapping[str, ArrayLike], ArrayLike | None]:
-    """Descriptors of a video in memory, and where in the video its trajectories are.
+def check_videos(X: Iterable[Video]) -> list[Video]:
+    """Videos in memory as a list; what is none is refused."""
+    videos = [] if isinstance(X, Video) else list(X)
+    strangers = [type(video).__name__ for video in videos if not isinstance(video, Video)]
+    if not videos or strangers:
+        got = f"{strangers[0]} in it" if strangers else f"none in {type(X).__name__}"
+        raise ValueError(
+            "X must be a list of one video or more, each a table of trajectories or arrays by "
+            f"name, got {got}; put every video in a list"
+        )
+    return videos
 
-    Parameters
-    ----------
-    video
-        A table, or arrays by name; that by the name of "positions", if there is one, is (n, 3).
-    """
-    if isinstance(video, Trajectories):
-        return video.descriptors, video.meta[:, POSITIONS]
-    descriptors = {name: rows for name, rows in video.items() if name != "positions"}
-    return descriptors, video.get("positions")
+
+def encode_videos(
+    X: Iterable[Video], encode: Callable[[Video], np.ndarray], n_features: int
+) -> np.ndarray:
+    """Encode videos in memory one after another, float32 (n_videos, n_features)."""
+    videos = check_videos(X)
+    vectors = np.empty((len(videos), n_features), dtype=np.float32)
+    for vector, video in zip(vectors, videos, strict=True):
+        vector[:] = encode(video)
+    return vectors
 
 
 def open_source(
     source: Source, *, options: ExtractOptions | None = None, threads: int = 1
-) -> Trajectories | Extraction:
+) -> Video | Extraction:
     """Load a table, or prepare an extraction.
 
     Parameters
     ----------
     source
-        A table, the path of one (its suffix tells), an extraction, or the path of a video.
+        A video in memory, the path of a table (its suffix tells), an extraction, or the path of a
+        video.
     options, threads
         Of the extraction of a path, as in `idt.extract.Extraction`.
     """
-    if isinstance(source, (Trajectories, Extraction)):
+    if isinstance(source, Video | Extraction):
         return source
     if str(source).lower().endswith(FORMS):
         return Trajectories.load(source)
     return Extraction(source, options=options, threads=threads)
 
 
-def settings_of(source: Trajectories | Extraction) -> dict[str, Any] | None:
-    """Settings that every video of one codebook shares; None where a table does not tell them."""
+def settings_of(source: Video | Extraction) -> dict[str, Any] | None:
+    """Settings that every video of one codebook shares; None where a video does not tell them."""
     if isinstance(source, Extraction):
         settings = asdict(source.options)
-    elif "settings" in source.info:
+    elif isinstance(source, Trajectories) and "settings" in source.info:
         settings = source.info["settings"]
     else:
         return None
@@ -104,13 +113,14 @@ def check_settings(
             )
 
 
-def batches(source: Trajectories | Extraction, *, with_time: bool = False) -> Iterator[Batch]:
+def batches(source: Video | Extraction, *, with_time: bool = False) -> Iterator[Batch]:
     """Give the trajectories of a video in order.
 
     Parameters
     ----------
     source
-        A table is one batch.
+        A table is one batch; so are arrays by name, of which that named ``positions``, if there is
+        one, is (n, 3).
     with_time
         Fill in the place in time, too. It takes the number of frames, which a file is decoded for
         once more: what it declares is often wrong.
@@ -124,6 +134,10 @@ def batches(source: Trajectories | Extraction, *, with_time: bool = False) -> It
     """
     if isinstance(source, Trajectories):
         yield Batch(source.descriptors, source.meta[:, POSITIONS])
+        return
+    if isinstance(source, Mapping):
+        descriptors = {name: rows for name, rows in source.items() if name != "positions"}
+        yield Batch(descriptors, source.get("positions"))
         return
     n_frames = _count_frames(source) if with_time else None
     held: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
@@ -152,7 +166,8 @@ def draw_rows(
     Parameters
     ----------
     sources
-        Tables, paths of tables, extractions, or paths of videos, which are extracted on the way.
+        Tables, arrays by name, paths of tables, extractions, or paths of videos, which are
+        extracted on the way.
     n_rows
         Trajectories over all videos.
     seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from idt.codebook.file import (
-    check_descriptors,
-    check_settings,
+    check_dimensions,
+    check_fitted_settings,
     pca_arrays,
     read_fitted,
     read_pca,
@@ -21,6 +21,8 @@ from idt.codebook.file import (
 from idt.codebook.kmeans import KMeans
 from idt.codebook.pca import PCA
 from idt.codebook.rows import check_rows
+from idt.codebook.videos import Source, Video, check_settings, draw_rows, settings_of
+from idt.extract import Extraction, ExtractOptions
 
 FORMAT = "trajfuse vocabulary 1"
 
@@ -45,6 +47,8 @@ class Vocabulary:
     ----------
     dimensions_ : dict of str to int
         Descriptors, in the order of their encoding, and their dimension before reduction.
+    extraction_ : dict or None
+        Settings of the extraction that the descriptors came from, as far as they are known.
     pcas_ : dict of str to PCA
         Empty without reduction.
     kmeans_ : dict of str to KMeans
@@ -82,6 +86,7 @@ class Vocabulary:
         self._clustering()  # refuses what it cannot use
 
     dimensions_: dict[str, int]
+    extraction_: dict[str, Any] | None
     pcas_: dict[str, PCA]
     kmeans_: dict[str, KMeans]
 
@@ -97,7 +102,9 @@ class Vocabulary:
             "seed": self.seed,
         }
 
-    def fit(self, samples: Mapping[str, ArrayLike]) -> Vocabulary:
+    def fit(
+        self, samples: Mapping[str, ArrayLike], *, extraction: Mapping[str, Any] | None = None
+    ) -> Vocabulary:
         """Find the words of every descriptor.
 
         Parameters
@@ -105,6 +112,9 @@ class Vocabulary:
         samples
             By name, (n, dimension), as `RowSampler.sample` gives them. Their order becomes that of
             the encoding.
+        extraction
+            Settings of the extraction that they come from, as `draw_rows` gives them: kept, and
+            held against those of what is encoded.
 
         Returns
         -------
@@ -131,15 +141,44 @@ class Vocabulary:
             except ValueError as error:
                 raise ValueError(f"descriptor {name!r}: {error}") from error
         self.pcas_, self.kmeans_, self.dimensions_ = pcas, kmeans, dimensions
+        self.extraction_ = None if extraction is None else dict(extraction)
         return self
+
+    def fit_videos(
+        self,
+        sources: Iterable[Source],
+        *,
+        n_rows: int = 100_000,
+        options: ExtractOptions | None = None,
+        threads: int = 1,
+        verbose: bool = False,
+    ) -> Vocabulary:
+        """Draw trajectories of training videos and fit; the parameters are those of `draw_rows`."""
+        samples, extraction = draw_rows(
+            sources,
+            n_rows=n_rows,
+            seed=self.seed,
+            options=options,
+            threads=threads,
+            verbose=verbose,
+        )
+        return self.fit(samples, extraction=extraction)
 
     def reduce(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Rows of a descriptor as its words are, float32 (n, dimension after reduction)."""
         return self.pcas_[name].transform(rows) if name in self.pcas_ else rows
 
+    def check_source(self, source: Video | Extraction) -> None:
+        """Refuse trajectories whose settings are known not to be those it was fitted on."""
+        check_settings(
+            self.extraction_,
+            settings_of(source),
+            of="for the videos that the vocabulary was fitted on",
+        )
+
     def check(self, descriptors: Mapping[str, int]) -> None:
         """Refuse descriptors, by name and dimension, that this vocabulary was not fitted on."""
-        check_descriptors(descriptors, self.dimensions_, noun="vocabulary")
+        check_dimensions(self, descriptors, noun="vocabulary")
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary with its settings, whole or not at all, as an npz file.
@@ -154,13 +193,7 @@ class Vocabulary:
             if name in self.pcas_:
                 arrays |= pca_arrays(self.pcas_[name], f"{i}.pca.")
             arrays[f"{i}.centres"] = self.kmeans_[name].centres_
-        write_fitted(
-            path,
-            form=FORMAT,
-            settings=self.settings(),
-            dimensions=self.dimensions_,
-            arrays=arrays,
-        )
+        write_fitted(path, self, form=FORMAT, arrays=arrays)
 
     @classmethod
     def load(
@@ -191,22 +224,17 @@ class Vocabulary:
         vocabulary = read_fitted(path, cls._build, form=FORMAT, noun="vocabulary")
         if descriptors is not None:
             vocabulary.check(descriptors)
-        check_settings(
-            settings or {}, vocabulary.settings(), noun=f"vocabulary {str(Path(path))!r}"
-        )
+        check_fitted_settings(vocabulary, settings or {}, noun=f"vocabulary {str(path)!r}")
         return vocabulary
 
     @classmethod
-    def _build(
-        cls,
-        settings: dict[str, Any],
-        dimensions: dict[str, int],
-        arrays: Mapping[str, np.ndarray],
-    ) -> Vocabulary:
-        """Vocabulary out of the arrays of a file."""
-        vocabulary = cls(**settings)
-        vocabulary.pcas_, vocabulary.kmeans_, vocabulary.dimensions_ = {}, {}, {}
-        for i, (name, dimension) in enumerate(dimensions.items()):
+    def _build(cls, head: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Vocabulary:
+        """Vocabulary out of the head and the arrays of a file."""
+        vocabulary = cls(**head["settings"])
+        vocabulary.dimensions_ = head["descriptors"]
+        vocabulary.extraction_ = head["extraction"]
+        vocabulary.pcas_, vocabulary.kmeans_ = {}, {}
+        for i, (name, dimension) in enumerate(vocabulary.dimensions_.items()):
             n_columns = dimension
             if vocabulary.reduction is not None:
                 pca = read_pca(arrays, f"{i}.pca.", dimension, whiten=vocabulary.whiten)
@@ -216,7 +244,6 @@ class Vocabulary:
             if kmeans.centres_.shape != (vocabulary.n_words, n_columns):
                 raise ValueError(f"the words of {name!r} have the shape {kmeans.centres_.shape}")
             vocabulary.kmeans_[name] = kmeans
-            vocabulary.dimensions_[name] = dimension
         return vocabulary
 
     def _clustering(self) -> KMeans:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from idt.codebook import Codebook, check_descriptors
-from idt.codebook.videos import Source, Video, batches, open_source, rows_and_positions
+from idt.codebook.videos import Source, Video, batches, open_source
 from idt.extract import ExtractOptions
 from idt.fisher.vector import (
     BLOCK_ROWS,
@@ -19,8 +19,7 @@ from idt.fisher.vector import (
     sum_gradients,
     warn_of_few,
 )
-from idt.grids import parse_grids
-from idt.trajectories import Trajectories
+from idt.grids import cells_of, parse_grids
 
 
 class FisherVectorEncoder:
@@ -143,12 +142,7 @@ class FisherVectorEncoder:
         FewTrajectoriesWarning
             n is 0, and the vector is all zeros; or n is 1.
         """
-        if isinstance(video, Trajectories):
-            self.codebook.check_source(video)
-        accumulator = self.accumulator()
-        descriptors, positions = rows_and_positions(video)
-        accumulator.add(descriptors, positions=positions)
-        return accumulator.finish()
+        return self.encode_source(video)
 
     def encode_source(
         self, source: Source, *, options: ExtractOptions | None = None, threads: int = 1
@@ -229,7 +223,7 @@ class VideoAccumulator:
         codebook = self._encoder.codebook
         rows = check_descriptors(descriptors, dimensions=codebook.dimensions_)
         n_new = len(next(iter(rows.values())))
-        cells = self._cells(positions, n_new)
+        cells = cells_of(self._encoder.grids, positions, n_new)
         sums = dict(self._sums)
         for start in range(0, n_new, BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
@@ -275,24 +269,6 @@ class VideoAccumulator:
         if encoder.final_l2:
             vector /= math.sqrt(vector @ vector) or 1.0
         return vector.astype(np.float32)
-
-    def _cells(self, positions: ArrayLike | None, n_rows: int) -> np.ndarray:
-        """Cell of every trajectory in every grid, int64 (n, n_grids)."""
-        grids = self._encoder.grids
-        if self._encoder.n_cells == len(grids):
-            return np.zeros((n_rows, len(grids)), dtype=np.int64)
-        if positions is None:
-            raise ValueError(
-                "positions must be given where a grid divides the video, got none; pass tables, or "
-                "an array 'positions' with x, y and time of every trajectory"
-            )
-        cells = np.stack([grid.cells(positions) for grid in grids], axis=1)
-        if len(cells) != n_rows:
-            raise ValueError(
-                f"positions must be those of the {n_rows} trajectories, got {len(cells)}; give one "
-                "row for each"
-            )
-        return cells
 
     def _sum(self, reduced: dict[str, np.ndarray], chosen: np.ndarray) -> tuple[int, np.ndarray]:
         """Gradients of chosen rows, all parts one after another."""

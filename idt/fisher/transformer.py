@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from idt.codebook import MAX_SAMPLE, Codebook, RowSampler
-from idt.codebook.videos import Video, check_settings, rows_and_positions, settings_of
+from idt.codebook import MAX_SAMPLE, Codebook, draw_rows
+from idt.codebook.videos import Video, check_videos, encode_videos
 from idt.fisher.encoder import FisherVectorEncoder
-from idt.trajectories import Trajectories
 
 
 class FisherVectors(TransformerMixin, BaseEstimator):
@@ -118,15 +117,8 @@ class FisherVectors(TransformerMixin, BaseEstimator):
             seed=self.seed,
             backend=self.backend,
         )
-        sampler = RowSampler(self.n_samples, seed=self.seed)
-        shared: dict[str, Any] | None = None
-        for video in _checked(X):
-            if isinstance(video, Trajectories):
-                settings = settings_of(video)
-                check_settings(shared, settings, of="of the videos before")
-                shared = shared or settings
-            sampler.add(rows_and_positions(video)[0])
-        codebook.fit(sampler.sample(), extraction=shared)
+        samples, extraction = draw_rows(check_videos(X), n_rows=self.n_samples, seed=self.seed)
+        codebook.fit(samples, extraction=extraction)
         self.encoder_ = FisherVectorEncoder(
             codebook,
             improved=self.improved,
@@ -161,11 +153,7 @@ class FisherVectors(TransformerMixin, BaseEstimator):
             A video has no trajectory, or a single one.
         """
         check_is_fitted(self)
-        videos = _checked(X)
-        vectors = np.empty((len(videos), self.encoder_.n_features), dtype=np.float32)
-        for vector, video in zip(vectors, videos, strict=True):
-            vector[:] = self.encoder_.encode(video)
-        return vectors
+        return encode_videos(X, self.encoder_.encode, self.encoder_.n_features)
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Name every number, see `FisherVectorEncoder.feature_names`; the argument is not used."""
@@ -177,16 +165,3 @@ class FisherVectors(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _checked(X: Iterable[Video]) -> list[Video]:
-    """Videos as a list; what is none is refused."""
-    videos = [] if isinstance(X, (Trajectories, Mapping)) else list(X)
-    strangers = [type(video).__name__ for video in videos if not isinstance(video, Video)]
-    if not videos or strangers:
-        got = f"{strangers[0]} in it" if strangers else f"none in {type(X).__name__}"
-        raise ValueError(
-            "X must be a list of one video or more, each a table of trajectories or arrays by "
-            f"name, got {got}; put every video in a list"
-        )
-    return videos

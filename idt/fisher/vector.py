@@ -204,7 +204,7 @@ def normalised(sums: np.ndarray, n_rows: int, *, improved: bool) -> np.ndarray:
 def warn_of_few(n_rows: int) -> None:
     """Warn of a video that has no trajectory, or a single one."""
     if n_rows < 2:
-        told = "a single trajectory: the Fisher vector is that of one row"
+        told = "a single trajectory: the encoding is that of one row"
         if n_rows == 0:
-            told = "no trajectories: the Fisher vector is all zeros"
+            told = "no trajectories: the encoding is all zeros"
         warnings.warn(FewTrajectoriesWarning(told), stacklevel=3)
