@@ -1,0 +1,365 @@
+r"""Bag of features: how often each word of a vocabulary is met in a video.
+
+Every descriptor, and every cell of every grid, has a histogram of its own, a channel: the
+:math:`\chi^2` kernel takes them one by one. A row :math:`x` of a descriptor adds to the histogram
+of each cell that it lies in, by one of three codings of :math:`x` over the words :math:`d_k`:
+
+- ``"hard"``: 1 for the nearest word.
+- ``"omp"``: :math:`|c_k|`, the coefficients of few words of length 1 that rebuild :math:`x`, found
+  by orthogonal matching pursuit for each row by itself. scikit-learn's solver takes all rows at
+  once, which is sometimes called simultaneous, too.
+- ``"somp"``: simultaneous orthogonal matching pursuit in the strict sense. All rows :math:`X` of a
+  cell are rebuilt by the same few words. A step takes the word with the largest
+  :math:`\|R^\top d_k\|_2`, R being what the words so far leave of X, and the histogram holds the
+  root mean square over rows of each word's coefficients. With this norm all of it follows from the
+  second moments :math:`X X^\top`, summed as rows come; scikit-learn has no such solver.
+
+References
+----------
+Wang, Kläser, Schmid and Liu, Dense trajectories and motion boundary descriptors for action
+recognition, IJCV 2013, section 5.1. Pati, Rezaiifar and Krishnaprasad, Orthogonal matching pursuit,
+Asilomar 1993. Tropp, Gilbert and Strauss, Algorithms for simultaneous sparse approximation, part I,
+Signal Processing 2006; the 2-norm over rows where they have the 1-norm is that of Cotter, Rao,
+Engan and Kreutz-Delgado, Sparse solutions to linear inverse problems with multiple measurement
+vectors, IEEE Transactions on Signal Processing 2005 (M-OMP).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import orthogonal_mp
+from sklearn.utils.validation import check_is_fitted
+
+from idt.codebook import KMeans, Vocabulary, draw_rows
+from idt.codebook.videos import Video, check_videos, encode_videos
+from idt.words import WordEncoder, words_of
+
+CODINGS = ("hard", "omp", "somp")
+NORMS = ("l1", "l2")
+BLOCK_ROWS = 512  # coded at a time by orthogonal matching pursuit
+LEAST_POWER = 1e-10  # share of what is to be rebuilt, below which nothing is left
+N_SAMPLES = 100_000  # rows that words are found on, Wang et al. 2013
+
+
+class BagOfFeatures(TransformerMixin, BaseEstimator):
+    """Bags of features of videos: the words are found on a sample of their trajectories.
+
+    X is a list of videos, each an `idt.trajectories.Trajectories` or arrays by name, (n, dimension)
+    with the same n trajectories in every array. Where a grid divides the video, arrays take one
+    more by the name ``positions``: (n, 3), x, y and time in the video, from 0 to 1.
+
+    Parameters
+    ----------
+    n_words, reduction, whiten, n_init, max_iter, tol
+        Of `idt.codebook.Vocabulary`.
+    n_samples
+        Trajectories over all videos that the words are found on.
+    coding, n_nonzero, norm, grids
+        Of `bag_encoder`.
+    seed
+        Of the sample and of the k-means starts.
+
+    Attributes
+    ----------
+    vocabulary_ : Vocabulary
+    encoder_ : idt.words.WordEncoder
+        Its `channels` say where the histogram of each descriptor and cell stands.
+
+    Examples
+    --------
+    >>> bags = BagOfFeatures(n_words=1000, grids=["1x1x1", "h3x1", "t2"])
+    >>> X = bags.fit_transform(videos)  # doctest: +SKIP
+    >>> channels = list(bags.encoder_.channels.values())  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        n_words: int = 4000,
+        *,
+        n_samples: int = N_SAMPLES,
+        coding: str = "hard",
+        n_nonzero: int = 5,
+        norm: str = "l1",
+        grids: Sequence[str] = ("1x1x1",),
+        reduction: float | None = None,
+        whiten: bool = False,
+        n_init: int = 8,
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        seed: int = 0,
+    ) -> None:
+        self.n_words = n_words
+        self.n_samples = n_samples
+        self.coding = coding
+        self.n_nonzero = n_nonzero
+        self.norm = norm
+        self.grids = grids
+        self.reduction = reduction
+        self.whiten = whiten
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.seed = seed
+
+    vocabulary_: Vocabulary
+    encoder_: WordEncoder
+
+    def fit(self, X: Sequence[Video], y: object = None) -> BagOfFeatures:
+        """Draw trajectories and find the words.
+
+        Parameters
+        ----------
+        X
+            Training videos.
+        y
+            Not used.
+
+        Returns
+        -------
+        BagOfFeatures
+            This object.
+
+        Raises
+        ------
+        ValueError
+            X is no list of videos; descriptors are not finite, not those of the other videos or
+            were extracted with other settings; trajectories are fewer than words; an option cannot
+            be used.
+        """
+        check_coding(self.coding, n_nonzero=self.n_nonzero, norm=self.norm)
+        vocabulary = Vocabulary(
+            self.n_words,
+            reduction=self.reduction,
+            whiten=self.whiten,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            seed=self.seed,
+        )
+        samples, extraction = draw_rows(check_videos(X), n_rows=self.n_samples, seed=self.seed)
+        vocabulary.fit(samples, extraction=extraction)
+        self.encoder_ = bag_encoder(
+            vocabulary,
+            coding=self.coding,
+            n_nonzero=self.n_nonzero,
+            norm=self.norm,
+            grids=self.grids,
+        )
+        self.vocabulary_ = vocabulary
+        return self
+
+    def transform(self, X: Sequence[Video]) -> np.ndarray:
+        """Encode videos.
+
+        Parameters
+        ----------
+        X
+            Videos.
+
+        Returns
+        -------
+        ndarray of float32, (n_videos, n_features)
+
+        Raises
+        ------
+        ValueError
+            X is no list of videos, or as in `idt.words.WordEncoder.encode`.
+
+        Warns
+        -----
+        FewTrajectoriesWarning
+            A video has no trajectory, or a single one.
+        """
+        check_is_fitted(self)
+        return encode_videos(X, self.encoder_.encode, self.encoder_.n_features)
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Name every number, see `WordEncoder.feature_names`; the argument is not used."""
+        check_is_fitted(self)
+        return self.encoder_.feature_names()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def bag_encoder(
+    vocabulary: Vocabulary,
+    *,
+    coding: str = "hard",
+    n_nonzero: int = 5,
+    norm: str = "l1",
+    grids: Iterable[str] = ("1x1x1",),
+) -> WordEncoder:
+    """Bags of features by a vocabulary that is fitted already.
+
+    Parameters
+    ----------
+    vocabulary
+        Fitted.
+    coding
+        ``"hard"``, ``"omp"`` or ``"somp"``, see the head of this module.
+    n_nonzero
+        Words that a row, or with ``"somp"`` a cell, is rebuilt by: at most as many as words, and as
+        the words have dimensions. Not used by ``"hard"``.
+    norm
+        ``"l1"`` or ``"l2"``, of every channel.
+    grids
+        Names of spatio-temporal grids, see `idt.grids.Grid.parse`.
+
+    Returns
+    -------
+    WordEncoder
+
+    Raises
+    ------
+    ValueError
+        An option is not one of these.
+    """
+    check_coding(coding, n_nonzero=n_nonzero, norm=norm)
+    starts: dict[str, Any] = {}
+    vocabulary_words = words_of(vocabulary)
+    for name, words in vocabulary_words.items():
+        most = min(words.centres_.shape)
+        if coding != "hard" and n_nonzero > most:
+            raise ValueError(
+                f"n_nonzero must be from 1 to {most} for {name!r}, got {n_nonzero}; more words "
+                "than dimensions rebuild nothing better"
+            )
+        if coding == "somp":
+            starts[name] = partial(_Moments, words, n_nonzero=n_nonzero, norm=norm)
+        else:
+            kept = n_nonzero if coding == "omp" else None
+            starts[name] = partial(_Counts, words, n_nonzero=kept, norm=norm)
+    shapes = {name: (len(words.centres_),) for name, words in vocabulary_words.items()}
+    return WordEncoder(vocabulary, shapes=shapes, starts=starts, grids=grids)
+
+
+def check_coding(coding: str, *, n_nonzero: int, norm: str) -> None:
+    """Refuse a coding or a norm that there is not."""
+    if coding not in CODINGS:
+        raise ValueError(f"coding must be one of {', '.join(CODINGS)}, got {coding!r}; choose one")
+    if n_nonzero < 1:
+        raise ValueError(f"n_nonzero must be at least 1, got {n_nonzero}; 5 is usual")
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}; choose one")
+
+
+class _Counts:
+    """Histograms of one descriptor, by hard assignment or by orthogonal matching pursuit."""
+
+    def __init__(self, words: KMeans, n_cells: int, *, n_nonzero: int | None, norm: str) -> None:
+        self._words = words
+        self._dictionary = None if n_nonzero is None else _unit_words(words)
+        self._n_nonzero = n_nonzero
+        self._norm = norm
+        self._sums = np.zeros((n_cells, len(words.centres_)))
+
+    def add(self, rows: np.ndarray, cells: np.ndarray) -> None:
+        """Add rows (n, dimension), each in the cells (n_grids, n)."""
+        if self._dictionary is None:
+            words = self._words.predict(rows)
+            self._count(cells, words, np.ones(len(rows)))
+            return
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            coefficients = _pursue(self._dictionary, rows[block], self._n_nonzero or 1)
+            words, places = np.nonzero(coefficients)
+            self._count(cells[:, block][:, places], words, np.abs(coefficients[words, places]))
+
+    def finish(self) -> np.ndarray:
+        """Return a histogram for each cell, float64 (n_cells, n_words)."""
+        return _normalise(self._sums, self._norm)
+
+    def _count(self, cells: np.ndarray, words: np.ndarray, weights: np.ndarray) -> None:
+        """Add weights (n,) to words (n,) of cells (n_grids, n)."""
+        n_words = self._sums.shape[1]
+        for of_grid in cells:
+            found = np.bincount(of_grid * n_words + words, weights, minlength=self._sums.size)
+            self._sums += found.reshape(self._sums.shape)
+
+
+class _Moments:
+    """Histograms of one descriptor, by simultaneous orthogonal matching pursuit in every cell."""
+
+    def __init__(self, words: KMeans, n_cells: int, *, n_nonzero: int, norm: str) -> None:
+        self._dictionary = _unit_words(words)
+        self._n_nonzero = n_nonzero
+        self._norm = norm
+        dimension = self._dictionary.shape[1]
+        self._moments = np.zeros((n_cells, dimension, dimension))
+        self._n_rows = np.zeros(n_cells, dtype=np.int64)
+
+    def add(self, rows: np.ndarray, cells: np.ndarray) -> None:
+        """Add rows (n, dimension), each in the cells (n_grids, n)."""
+        wide = rows.astype(np.float64)
+        for of_grid in cells:
+            for cell in np.unique(of_grid):
+                inside = wide[of_grid == cell]
+                self._moments[cell] += inside.T @ inside
+                self._n_rows[cell] += len(inside)
+
+    def finish(self) -> np.ndarray:
+        """Return a histogram for each cell, float64 (n_cells, n_words)."""
+        histograms = np.zeros((len(self._n_rows), len(self._dictionary)))
+        for histogram, moments, n_rows in zip(histograms, self._moments, self._n_rows, strict=True):
+            if n_rows:
+                words, power = _pursue_together(self._dictionary, moments, self._n_nonzero)
+                histogram[words] = np.sqrt(power / n_rows)
+        return _normalise(histograms, self._norm)
+
+
+def _unit_words(words: KMeans) -> np.ndarray:
+    """Words of length 1, float64 (n_words, dimension); one at the origin stays there."""
+    centres = words.centres_.astype(np.float64)
+    norms = np.linalg.norm(centres, axis=1, keepdims=True)
+    return np.divide(centres, norms, out=np.zeros_like(centres), where=norms > 0)
+
+
+def _pursue(dictionary: np.ndarray, rows: np.ndarray, n_nonzero: int) -> np.ndarray:
+    """Coefficients, (n_words, n), of each row (n, dimension) by itself."""
+    with warnings.catch_warnings():
+        # A row that fewer words rebuild to the last digit is told so; it is none the worse.
+        warnings.filterwarnings("ignore", message="\\s*Orthogonal matching pursuit ended")
+        coefficients = orthogonal_mp(
+            dictionary.T, rows.T.astype(np.float64), n_nonzero_coefs=n_nonzero
+        )
+    return np.asarray(coefficients).reshape(len(dictionary), len(rows))
+
+
+def _pursue_together(
+    dictionary: np.ndarray, moments: np.ndarray, n_nonzero: int
+) -> tuple[list[int], np.ndarray]:
+    """Words that rebuild rows of these second moments, and the power of their coefficients.
+
+    Power is the sum over rows of the squared coefficient, float64 (number of words,).
+    """
+    chosen: list[int] = []
+    left = moments
+    for _ in range(n_nonzero):
+        power = np.einsum("kd,kd->k", dictionary @ left, dictionary)
+        power[chosen] = -np.inf
+        best = int(power.argmax())
+        if power[best] <= LEAST_POWER * np.trace(moments):
+            break
+        chosen.append(best)
+        basis, _ = np.linalg.qr(dictionary[chosen].T)
+        beside = np.eye(len(moments)) - basis @ basis.T
+        left = beside @ moments @ beside
+    inverse = np.linalg.pinv(dictionary[chosen].T)
+    return chosen, np.maximum(np.einsum("sd,sd->s", inverse @ moments, inverse), 0)
+
+
+def _normalise(histograms: np.ndarray, norm: str) -> np.ndarray:
+    """Rows (n_cells, n_words) of norm 1; those of empty cells stay 0."""
+    order = 1 if norm == "l1" else 2
+    norms = np.linalg.norm(histograms, ord=order, axis=1, keepdims=True)
+    return histograms / np.where(norms > 0, norms, 1)
