@@ -318,6 +318,8 @@ class Codebook:
                 raise ValueError("it holds no descriptor")
             codebook = cls(**head["settings"])
             codebook.dimensions_ = head["descriptors"]
+            if not isinstance(head["extraction"], dict | None):
+                raise ValueError("its settings of an extraction are none")
             codebook.extraction_ = head["extraction"]
             codebook.pcas_, codebook.gmms_ = {}, {}
             parts = codebook.dimensions_
