@@ -99,6 +99,8 @@ def read_fitted(
                 raise ValueError(f"it is not of the form {form!r}")
             if not isinstance(head["descriptors"], dict) or not head["descriptors"]:
                 raise ValueError("it holds no descriptor")
+            if not isinstance(head["extraction"], dict | None):
+                raise ValueError("its settings of an extraction are none")
             return build(head, arrays)
     except (ValueError, KeyError, TypeError, OSError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(

@@ -177,8 +177,8 @@ class TestSimultaneousPursuit:
         row, vocabulary = made_rows(1, 5), of_words(hog=made_rows(20, 5, seed=4))
         vectors = []
         for coding in ("omp", "somp"):
-            with pytest.warns(FewTrajectoriesWarning):
-                encoder = bag_encoder(vocabulary, coding=coding, n_nonzero=3)
+            encoder = bag_encoder(vocabulary, coding=coding, n_nonzero=3)
+            with pytest.warns(FewTrajectoriesWarning, match="a single trajectory"):
                 vectors.append(encoder.encode({"hog": row}))
         np.testing.assert_allclose(*vectors, atol=1e-6)
 

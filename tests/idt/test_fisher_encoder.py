@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idt.codebook import Codebook, videos
-from idt.extract import Extraction, ExtractOptions, extract
+from idt.extract import Extraction, ExtractOptions, extract, loop
 from idt.fisher import FewTrajectoriesWarning, FisherVectorEncoder, fisher_vector
 from idt.grids import Grid
 from idt.trajectories import Trajectories
@@ -311,6 +311,7 @@ class TestVideos:
 
     def test_memory_does_not_grow_with_the_video(self, of_video: Codebook, monkeypatch) -> None:
         monkeypatch.setattr(videos, "BATCH_ROWS", 64)
+        monkeypatch.setattr(loop, "LARGEST_KEPT", 1)  # it would hide what is measured
         encoder, clip = FisherVectorEncoder(of_video), read(PAN)[:, :60, :80]
         there_and_back = [*clip, *clip[-2:0:-1]]
         peaks = []
@@ -320,4 +321,4 @@ class TestVideos:
             encoder.encode_source(Extraction(frames, options=QUICK))
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        assert peaks[2] < 1.25 * peaks[1]
+        assert peaks[2] < 1.25 * peaks[1]  # 4.6 times as much if all were held
