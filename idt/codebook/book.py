@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike
 from idt.codebook.file import (
     check_dimensions,
     check_fitted_settings,
+    gmm_arrays,
     pca_arrays,
     read_fitted,
+    read_gmm,
     read_pca,
     write_fitted,
 )
@@ -26,7 +28,6 @@ from idt.extract import Extraction, ExtractOptions
 
 FORMAT = "trajfuse codebook 1"
 PCAS = ("descriptor", "joint", "none")
-_GMM_ARRAYS = ("weights", "means", "variances")
 
 
 class Codebook:
@@ -236,12 +237,7 @@ class Codebook:
         path
             The file; one that is there is replaced.
         """
-        arrays: dict[str, np.ndarray] = {}
-        for i, (part, gmm) in enumerate(self.gmms_.items()):
-            if self.pcas_:
-                arrays |= pca_arrays(self.pcas_[part], f"{i}.pca.")
-            arrays |= {f"{i}.gmm.{key}": getattr(gmm, f"{key}_") for key in _GMM_ARRAYS}
-        write_fitted(path, self, form=FORMAT, arrays=arrays)
+        write_fitted(path, self, form=FORMAT, arrays=self.arrays())
 
     @classmethod
     def load(
@@ -269,15 +265,24 @@ class Codebook:
         ValueError
             The file is no whole codebook, or not the one asked for.
         """
-        codebook = read_fitted(path, cls._build, form=FORMAT, noun="codebook")
+        codebook = read_fitted(path, cls.build, form=FORMAT, noun="codebook")
         if descriptors is not None:
             codebook.check(descriptors)
         check_fitted_settings(codebook, settings or {}, noun=f"codebook {str(path)!r}")
         return codebook
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that was fitted, as a file holds it."""
+        arrays: dict[str, np.ndarray] = {}
+        for i, (part, gmm) in enumerate(self.gmms_.items()):
+            if self.pcas_:
+                arrays |= pca_arrays(self.pcas_[part], f"{i}.pca.")
+            arrays |= gmm_arrays(gmm, f"{i}.gmm.")
+        return arrays
+
     @classmethod
-    def _build(cls, head: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Codebook:
-        """Codebook out of the head and the arrays of a file."""
+    def build(cls, head: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Codebook:
+        """Make a codebook of the head and the arrays of a file, see `idt.codebook.file`."""
         codebook = cls(**head["settings"])
         codebook.dimensions_ = head["descriptors"]
         codebook.extraction_ = head["extraction"]
@@ -289,12 +294,8 @@ class Codebook:
             if codebook.pca != "none":
                 pca = read_pca(arrays, f"{i}.pca.", dimension, whiten=codebook.whiten)
                 codebook.pcas_[part], dimension = pca, len(pca.components_)
-            gmm = codebook._mixture()
-            stored = DiagonalGMM.from_parameters(*(arrays[f"{i}.gmm.{key}"] for key in _GMM_ARRAYS))
-            if stored.means_.shape != (gmm.n_components, dimension):
-                raise ValueError(f"the mixture of {part!r} has the shape {stored.means_.shape}")
-            vars(gmm).update((k, v) for k, v in vars(stored).items() if k.endswith("_"))
-            codebook.gmms_[part] = gmm
+            codebook.gmms_[part] = codebook._mixture()
+            read_gmm(arrays, f"{i}.gmm.", codebook.gmms_[part], dimension, part=part)
         return codebook
 
     def _mixture(self) -> DiagonalGMM:

@@ -11,18 +11,25 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from idt.codebook.mixture import DiagonalGMM
 from idt.codebook.pca import PCA
 from idt.codebook.rows import check_rows
 from idt.jobs import whole_file
 
 _PCA_ARRAYS = ("mean", "components", "explained_variance")
+_GMM_ARRAYS = ("weights", "means", "variances")
 
 
 class Fitted(Protocol):
     """What is fitted on descriptors and kept in a file."""
 
-    dimensions_: dict[str, int]
-    extraction_: dict[str, Any] | None
+    @property
+    def dimensions_(self) -> dict[str, int]:
+        """Descriptors, in order, and their dimension."""
+
+    @property
+    def extraction_(self) -> dict[str, Any] | None:
+        """Settings of the extraction that they came from, as far as they are known."""
 
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters, as JSON can hold them."""
@@ -149,6 +156,21 @@ def read_pca(arrays: Mapping[str, np.ndarray], prefix: str, dimension: int, *, w
     if pca.explained_variance_.min() < 0 or (whiten and pca.explained_variance_.min() == 0):
         raise ValueError("its variances are not positive")
     return pca
+
+
+def gmm_arrays(gmm: DiagonalGMM, prefix: str) -> dict[str, np.ndarray]:
+    """Arrays of a fitted mixture, as a file holds them."""
+    return {prefix + key: getattr(gmm, f"{key}_") for key in _GMM_ARRAYS}
+
+
+def read_gmm(
+    arrays: Mapping[str, np.ndarray], prefix: str, gmm: DiagonalGMM, dimension: int, *, part: str
+) -> None:
+    """Fill a mixture that is not fitted out of the arrays of a file, checked."""
+    stored = DiagonalGMM.from_parameters(*(arrays[prefix + key] for key in _GMM_ARRAYS))
+    if stored.means_.shape != (gmm.n_components, dimension):
+        raise ValueError(f"the mixture of {part!r} has the shape {stored.means_.shape}")
+    vars(gmm).update((k, v) for k, v in vars(stored).items() if k.endswith("_"))
 
 
 def _list(descriptors: Mapping[str, int]) -> str:

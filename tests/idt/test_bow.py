@@ -197,7 +197,7 @@ class TestEveryCoding:
         expected = encoder.encode(video)
 
         @given(seed=st.integers(0, 99), cuts=st.lists(st.integers(0, 700), max_size=3))
-        @settings(max_examples=5, deadline=None)
+        @settings(max_examples=3, deadline=None)
         def check(seed: int, cuts: list[int]) -> None:
             order = np.random.default_rng(seed).permutation(700)
             accumulator = encoder.accumulator()
