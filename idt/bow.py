@@ -27,9 +27,9 @@ vectors, IEEE Transactions on Signal Processing 2005 (M-OMP).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -38,13 +38,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from idt.codebook import KMeans, Vocabulary, draw_rows
 from idt.codebook.videos import Video, check_videos, encode_videos
-from idt.words import WordEncoder, words_of
+from idt.codebook.vocabulary import WORD_SAMPLE
+from idt.grids import parse_grids
+from idt.words import ChannelSums, WordEncoder, words_of
 
 CODINGS = ("hard", "omp", "somp")
 NORMS = ("l1", "l2")
-BLOCK_ROWS = 512  # coded at a time by orthogonal matching pursuit
+BLOCK_ROWS = 1024  # pursued at a time: coefficients of all words, 32 MB for 4,000
 LEAST_POWER = 1e-10  # share of what is to be rebuilt, below which nothing is left
-N_SAMPLES = 100_000  # rows that words are found on, Wang et al. 2013
+# Rows (n, dimension) to places among them, words and weights, (number of words met,) each.
+Code: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class BagOfFeatures(TransformerMixin, BaseEstimator):
@@ -82,7 +85,7 @@ class BagOfFeatures(TransformerMixin, BaseEstimator):
         self,
         n_words: int = 4000,
         *,
-        n_samples: int = N_SAMPLES,
+        n_samples: int = WORD_SAMPLE,
         coding: str = "hard",
         n_nonzero: int = 5,
         norm: str = "l1",
@@ -132,7 +135,7 @@ class BagOfFeatures(TransformerMixin, BaseEstimator):
             were extracted with other settings; trajectories are fewer than words; an option cannot
             be used.
         """
-        check_coding(self.coding, n_nonzero=self.n_nonzero, norm=self.norm)
+        parse_grids(self.grids)  # refuses what it cannot use before words are looked for
         vocabulary = Vocabulary(
             self.n_words,
             reduction=self.reduction,
@@ -143,6 +146,11 @@ class BagOfFeatures(TransformerMixin, BaseEstimator):
             seed=self.seed,
         )
         samples, extraction = draw_rows(check_videos(X), n_rows=self.n_samples, seed=self.seed)
+        sizes = {
+            name: (self.n_words, vocabulary.reduced_dimension(rows.shape[1]))
+            for name, rows in samples.items()
+        }
+        check_coding(self.coding, n_nonzero=self.n_nonzero, norm=self.norm, sizes=sizes)
         vocabulary.fit(samples, extraction=extraction)
         self.encoder_ = bag_encoder(
             vocabulary,
@@ -224,74 +232,64 @@ def bag_encoder(
     ValueError
         An option is not one of these.
     """
-    check_coding(coding, n_nonzero=n_nonzero, norm=norm)
-    starts: dict[str, Any] = {}
-    vocabulary_words = words_of(vocabulary)
-    for name, words in vocabulary_words.items():
-        most = min(words.centres_.shape)
-        if coding != "hard" and n_nonzero > most:
-            raise ValueError(
-                f"n_nonzero must be from 1 to {most} for {name!r}, got {n_nonzero}; more words "
-                "than dimensions rebuild nothing better"
-            )
+    words = words_of(vocabulary)
+    sizes = {name: each.centres_.shape for name, each in words.items()}
+    check_coding(coding, n_nonzero=n_nonzero, norm=norm, sizes=sizes)
+    starts: dict[str, Callable[[int], ChannelSums]] = {}
+    for name, each in words.items():
         if coding == "somp":
-            starts[name] = partial(_Moments, words, n_nonzero=n_nonzero, norm=norm)
-        else:
-            kept = n_nonzero if coding == "omp" else None
-            starts[name] = partial(_Counts, words, n_nonzero=kept, norm=norm)
-    shapes = {name: (len(words.centres_),) for name, words in vocabulary_words.items()}
+            starts[name] = partial(_Moments, _unit_words(each), n_nonzero=n_nonzero, norm=norm)
+            continue
+        code = partial(_assign, each)
+        if coding == "omp":
+            code = partial(_pursue, _unit_words(each), n_nonzero)
+        starts[name] = partial(_Counts, len(each.centres_), code=code, norm=norm)
+    shapes = {name: (n_words,) for name, (n_words, _) in sizes.items()}
     return WordEncoder(vocabulary, shapes=shapes, starts=starts, grids=grids)
 
 
-def check_coding(coding: str, *, n_nonzero: int, norm: str) -> None:
-    """Refuse a coding or a norm that there is not."""
+def check_coding(
+    coding: str, *, n_nonzero: int, norm: str, sizes: Mapping[str, tuple[int, int]]
+) -> None:
+    """Refuse what cannot be used with words, by descriptor, of sizes (n_words, dimension)."""
     if coding not in CODINGS:
         raise ValueError(f"coding must be one of {', '.join(CODINGS)}, got {coding!r}; choose one")
-    if n_nonzero < 1:
-        raise ValueError(f"n_nonzero must be at least 1, got {n_nonzero}; 5 is usual")
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}; choose one")
+    for name, size in sizes.items():
+        if coding != "hard" and not 1 <= n_nonzero <= min(size):
+            raise ValueError(
+                f"n_nonzero must be from 1 to {min(size)} for {name!r}, got {n_nonzero}; more "
+                "words than there are, or than dimensions, rebuild nothing better"
+            )
 
 
 class _Counts:
-    """Histograms of one descriptor, by hard assignment or by orthogonal matching pursuit."""
+    """Histograms of one descriptor, of what is coded row by row."""
 
-    def __init__(self, words: KMeans, n_cells: int, *, n_nonzero: int | None, norm: str) -> None:
-        self._words = words
-        self._dictionary = None if n_nonzero is None else _unit_words(words)
-        self._n_nonzero = n_nonzero
+    def __init__(self, n_words: int, n_cells: int, *, code: Code, norm: str) -> None:
+        self._code = code
         self._norm = norm
-        self._sums = np.zeros((n_cells, len(words.centres_)))
+        self._sums = np.zeros((n_cells, n_words))
 
     def add(self, rows: np.ndarray, cells: np.ndarray) -> None:
         """Add rows (n, dimension), each in the cells (n_grids, n)."""
-        if self._dictionary is None:
-            words = self._words.predict(rows)
-            self._count(cells, words, np.ones(len(rows)))
-            return
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            coefficients = _pursue(self._dictionary, rows[block], self._n_nonzero or 1)
-            words, places = np.nonzero(coefficients)
-            self._count(cells[:, block][:, places], words, np.abs(coefficients[words, places]))
+        places, words, weights = self._code(rows)
+        for of_grid in cells:
+            bins = of_grid[places] * self._sums.shape[1] + words
+            found = np.bincount(bins, weights, minlength=self._sums.size)
+            self._sums += found.reshape(self._sums.shape)
 
     def finish(self) -> np.ndarray:
         """Return a histogram for each cell, float64 (n_cells, n_words)."""
         return _normalise(self._sums, self._norm)
 
-    def _count(self, cells: np.ndarray, words: np.ndarray, weights: np.ndarray) -> None:
-        """Add weights (n,) to words (n,) of cells (n_grids, n)."""
-        n_words = self._sums.shape[1]
-        for of_grid in cells:
-            found = np.bincount(of_grid * n_words + words, weights, minlength=self._sums.size)
-            self._sums += found.reshape(self._sums.shape)
-
 
 class _Moments:
     """Histograms of one descriptor, by simultaneous orthogonal matching pursuit in every cell."""
 
-    def __init__(self, words: KMeans, n_cells: int, *, n_nonzero: int, norm: str) -> None:
-        self._dictionary = _unit_words(words)
+    def __init__(self, dictionary: np.ndarray, n_cells: int, *, n_nonzero: int, norm: str) -> None:
+        self._dictionary = dictionary
         self._n_nonzero = n_nonzero
         self._norm = norm
         dimension = self._dictionary.shape[1]
@@ -324,15 +322,27 @@ def _unit_words(words: KMeans) -> np.ndarray:
     return np.divide(centres, norms, out=np.zeros_like(centres), where=norms > 0)
 
 
-def _pursue(dictionary: np.ndarray, rows: np.ndarray, n_nonzero: int) -> np.ndarray:
-    """Coefficients, (n_words, n), of each row (n, dimension) by itself."""
-    with warnings.catch_warnings():
-        # A row that fewer words rebuild to the last digit is told so; it is none the worse.
-        warnings.filterwarnings("ignore", message="\\s*Orthogonal matching pursuit ended")
-        coefficients = orthogonal_mp(
-            dictionary.T, rows.T.astype(np.float64), n_nonzero_coefs=n_nonzero
-        )
-    return np.asarray(coefficients).reshape(len(dictionary), len(rows))
+def _assign(words: KMeans, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hard coding: places among rows (n, dimension), their words and weights, (n,) each."""
+    return np.arange(len(rows)), words.predict(rows), np.ones(len(rows))
+
+
+def _pursue(
+    dictionary: np.ndarray, n_nonzero: int, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Orthogonal matching pursuit of each row: places, words and weights of what is not 0."""
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS].T.astype(np.float64)
+        with warnings.catch_warnings():
+            # A row that fewer words rebuild to the last digit is told so; it is none the worse.
+            warnings.filterwarnings("ignore", message="\\s*Orthogonal matching pursuit ended")
+            coefficients = orthogonal_mp(dictionary.T, block, n_nonzero_coefs=n_nonzero)
+        weights = np.abs(coefficients).reshape(len(dictionary), block.shape[1])
+        words, places = np.nonzero(weights)
+        found.append((start + places, words, weights[words, places]))
+    places, words, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return places, words, weights
 
 
 def _pursue_together(

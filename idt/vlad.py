@@ -30,6 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 from idt.codebook import MAX_SAMPLE, KMeans, Vocabulary, draw_rows
 from idt.codebook.kmeans import add_rows
 from idt.codebook.videos import Video, check_videos, encode_videos
+from idt.grids import parse_grids
 from idt.words import WordEncoder, words_of
 
 
@@ -116,6 +117,7 @@ class VLAD(TransformerMixin, BaseEstimator):
             were extracted with other settings; trajectories are fewer than words; an option cannot
             be used.
         """
+        parse_grids(self.grids)  # refuses what it cannot use before words are looked for
         vocabulary = Vocabulary(
             self.n_words,
             reduction=self.reduction,

@@ -25,6 +25,7 @@ from idt.codebook.videos import Source, Video, check_settings, draw_rows, settin
 from idt.extract import Extraction, ExtractOptions
 
 FORMAT = "trajfuse vocabulary 1"
+WORD_SAMPLE = 100_000  # rows over all videos, Wang et al. 2013
 
 
 class Vocabulary:
@@ -134,8 +135,8 @@ class Vocabulary:
             dimensions[name] = rows.shape[1]
             try:
                 if self.reduction is not None:
-                    n_reduced = math.ceil(self.reduction * rows.shape[1] - 1e-9)
-                    pcas[name] = PCA(n_reduced, whiten=self.whiten).fit(rows)
+                    n_kept = self.reduced_dimension(rows.shape[1])
+                    pcas[name] = PCA(n_kept, whiten=self.whiten).fit(rows)
                     rows = pcas[name].transform(rows)
                 kmeans[name] = self._clustering().fit(rows)
             except ValueError as error:
@@ -148,7 +149,7 @@ class Vocabulary:
         self,
         sources: Iterable[Source],
         *,
-        n_rows: int = 100_000,
+        n_rows: int = WORD_SAMPLE,
         options: ExtractOptions | None = None,
         threads: int = 1,
         verbose: bool = False,
@@ -163,6 +164,12 @@ class Vocabulary:
             verbose=verbose,
         )
         return self.fit(samples, extraction=extraction)
+
+    def reduced_dimension(self, dimension: int) -> int:
+        """Dimension of the words of a descriptor that has this one."""
+        if self.reduction is None:
+            return dimension
+        return math.ceil(self.reduction * dimension - 1e-9)
 
     def reduce(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Rows of a descriptor as its words are, float32 (n, dimension after reduction)."""

@@ -159,8 +159,9 @@ class StackedEncoder:
 class StackedAccumulator:
     """Stacked Fisher vector of one video, its trajectories added block by block.
 
-    Made by `StackedEncoder.accumulator`. Memory is 96 Fisher vectors of the first layer, about 0.1
-    GB at the usual sizes. A block takes a while of its own: give thousands of trajectories.
+    Made by `StackedEncoder.accumulator`. Memory is that of 96 Fisher vectors of the first layer,
+    and as much again while a block is added: 0.2 GB at the usual sizes. A block takes a while of
+    its own: give thousands of trajectories.
     """
 
     def __init__(self, encoder: StackedEncoder) -> None:

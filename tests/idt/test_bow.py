@@ -245,7 +245,7 @@ def test_options_are_refused(vocabulary: Vocabulary) -> None:
     for options, message in (
         ({"coding": "soft"}, "coding must be one of hard, omp, somp, got 'soft'"),
         ({"norm": "max"}, "norm must be one of l1, l2, got 'max'"),
-        ({"n_nonzero": 0}, "n_nonzero must be at least 1, got 0"),
+        ({"coding": "somp", "n_nonzero": 0}, "n_nonzero must be from 1 to 4 for 'hof', got 0"),
         ({"coding": "omp", "n_nonzero": 5}, "n_nonzero must be from 1 to 4 for 'hof', got 5"),
         ({"grids": "t2"}, "grids must be a list of names"),
     ):
