@@ -98,6 +98,10 @@ def settings_of(source: Video | Extraction) -> dict[str, Any] | None:
         settings = source.info["settings"]
     else:
         return None
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"settings of a table must be values by name, got {settings!r}; extract it again"
+        )
     return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from idt.codebook.posteriors import check_reach
+
 
 def iterate(
     rows: np.ndarray, weights: np.ndarray, means: np.ndarray, variances: np.ndarray
@@ -26,9 +28,17 @@ def iterate(
         Mean of a row under the mixture given, nats.
     weights, means, variances
         float64, of the next mixture. VLFeat's own least variance is 1e-6.
+
+    Raises
+    ------
+    ValueError
+        A value is so far from the mixture that float32 cannot square it.
+    ModuleNotFoundError
+        cyvlfeat is not installed.
     """
     # The public face of cyvlfeat cannot pass a start on.
     em = _module("cyvlfeat.gmm.cygmm").cy_gmm
+    check_reach(rows, variances)
     start = {
         "init_priors": weights.astype(np.float32),
         "init_means": np.ascontiguousarray(means, dtype=np.float32),
@@ -56,8 +66,14 @@ def sum_gradients(
     Returns
     -------
     ndarray of float64, (2 * n_components * dimension,)
+
+    Raises
+    ------
+    ValueError, ModuleNotFoundError
+        As `iterate`.
     """
     encode = _module("cyvlfeat.fisher").fisher
+    check_reach(rows, variances)
     mean = encode(rows, means, variances, weights.astype(np.float32))
     return len(rows) * mean.ravel().astype(np.float64)
 

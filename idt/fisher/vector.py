@@ -28,7 +28,7 @@ References
 ----------
 Perronnin, Sánchez and Mensink, Improving the Fisher kernel for large-scale image classification,
 ECCV 2010. Sánchez, Perronnin, Mensink and Verbeek, Image classification with the Fisher vector:
-theory and practice, IJCV 2013, equations 14 to 18 and algorithm 1. Wang and Schmid, Action
+theory and practice, IJCV 2013, algorithm 1. Wang and Schmid, Action
 recognition with improved trajectories, ICCV 2013.
 """
 

@@ -538,6 +538,8 @@ class TestDrawRows:
         tables = [made_table(9, info={"settings": {"flow": flow}}) for flow in ("dis", "codec")]
         with pytest.raises(ValueError, match="flow of the extraction must be 'dis', as of the"):
             draw_rows(tables)
+        with pytest.raises(ValueError, match="settings of a table must be values by name, got 3"):
+            draw_rows([made_table(9, info={"settings": 3})])
         with pytest.raises(ValueError, match="must hold trajectories, got none in any"):
             draw_rows([made_table(0)])
         with pytest.raises(ValueError, match="must hold trajectories, got none in any"):

@@ -231,6 +231,16 @@ class TestVLFeat:
         tolerance = RELATIVE_IMPROVED if improved else RELATIVE
         assert relative_difference(accumulator.finish(), expected) < tolerance
 
+    def test_refuses_the_same_rows(self, gmm: DiagonalGMM, requires) -> None:
+        requires("cyvlfeat.fisher")
+        for rows, message in (
+            (np.ones((3, 6)), "must have 7 columns, got 6"),
+            (np.full((3, 7), np.nan), "must be finite"),
+            (np.full((3, 7), 1e30), "check the scale"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                fisher_vector(rows, gmm, backend="vlfeat")
+
     def test_has_no_weight_part(self, gmm: DiagonalGMM) -> None:
         with pytest.raises(ValueError, match="weights must be False with the backend 'vlfeat'"):
             FisherAccumulator(gmm, weights=True, backend="vlfeat")
