@@ -14,6 +14,8 @@ of each cell that it lies in, by one of three codings of :math:`x` over the word
   root mean square over rows of each word's coefficients. With this norm all of it follows from the
   second moments :math:`X X^\top`, summed as rows come; scikit-learn has no such solver.
 
+Every histogram is then scaled to L1 norm 1, or L2 by option.
+
 References
 ----------
 Wang, Kläser, Schmid and Liu, Dense trajectories and motion boundary descriptors for action
@@ -29,17 +31,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import orthogonal_mp
-from sklearn.utils.validation import check_is_fitted
 
 from idt.codebook import KMeans, Vocabulary, draw_rows
-from idt.codebook.videos import Video, check_videos, encode_videos
+from idt.codebook.videos import Video
 from idt.codebook.vocabulary import WORD_SAMPLE
 from idt.grids import parse_grids
+from idt.transformer import VideoTransformer, check_videos
 from idt.words import ChannelSums, WordEncoder, words_of
 
 CODINGS = ("hard", "omp", "somp")
@@ -50,7 +51,7 @@ LEAST_POWER = 1e-10  # share of what is to be rebuilt, below which nothing is le
 Code: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-class BagOfFeatures(TransformerMixin, BaseEstimator):
+class BagOfFeatures(VideoTransformer):
     """Bags of features of videos: the words are found on a sample of their trajectories.
 
     X is a list of videos, each an `idt.trajectories.Trajectories` or arrays by name, (n, dimension)
@@ -161,42 +162,6 @@ class BagOfFeatures(TransformerMixin, BaseEstimator):
         )
         self.vocabulary_ = vocabulary
         return self
-
-    def transform(self, X: Sequence[Video]) -> np.ndarray:
-        """Encode videos.
-
-        Parameters
-        ----------
-        X
-            Videos.
-
-        Returns
-        -------
-        ndarray of float32, (n_videos, n_features)
-
-        Raises
-        ------
-        ValueError
-            X is no list of videos, or as in `idt.words.WordEncoder.encode`.
-
-        Warns
-        -----
-        FewTrajectoriesWarning
-            A video has no trajectory, or a single one.
-        """
-        check_is_fitted(self)
-        return encode_videos(X, self.encoder_.encode, self.encoder_.n_features)
-
-    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Name every number, see `WordEncoder.feature_names`; the argument is not used."""
-        check_is_fitted(self)
-        return self.encoder_.feature_names()
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
 
 
 def bag_encoder(

@@ -21,20 +21,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from idt.codebook import MAX_SAMPLE, KMeans, Vocabulary, draw_rows
 from idt.codebook.kmeans import add_rows
-from idt.codebook.videos import Video, check_videos, encode_videos
+from idt.codebook.videos import Video
 from idt.grids import parse_grids
+from idt.transformer import VideoTransformer, check_videos
 from idt.words import WordEncoder, words_of
 
 
-class VLAD(TransformerMixin, BaseEstimator):
+class VLAD(VideoTransformer):
     """VLAD of videos: the words are found on a sample of their trajectories.
 
     X is a list of videos, each an `idt.trajectories.Trajectories` or arrays by name, (n, dimension)
@@ -132,42 +130,6 @@ class VLAD(TransformerMixin, BaseEstimator):
         self.encoder_ = vlad_encoder(vocabulary, root=self.root, intra=self.intra, grids=self.grids)
         self.vocabulary_ = vocabulary
         return self
-
-    def transform(self, X: Sequence[Video]) -> np.ndarray:
-        """Encode videos.
-
-        Parameters
-        ----------
-        X
-            Videos.
-
-        Returns
-        -------
-        ndarray of float32, (n_videos, n_features)
-
-        Raises
-        ------
-        ValueError
-            X is no list of videos, or as in `idt.words.WordEncoder.encode`.
-
-        Warns
-        -----
-        FewTrajectoriesWarning
-            A video has no trajectory, or a single one.
-        """
-        check_is_fitted(self)
-        return encode_videos(X, self.encoder_.encode, self.encoder_.n_features)
-
-    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Name every number, see `WordEncoder.feature_names`; the argument is not used."""
-        check_is_fitted(self)
-        return self.encoder_.feature_names()
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
 
 
 def vlad_encoder(

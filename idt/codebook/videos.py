@@ -6,7 +6,7 @@ thousands, which are worked on far faster than the few of one frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,30 +44,6 @@ class Batch:
 
     descriptors: Mapping[str, ArrayLike]
     positions: ArrayLike | None
-
-
-def check_videos(X: Iterable[Video]) -> list[Video]:
-    """Videos in memory as a list; what is none is refused."""
-    videos = [] if isinstance(X, Video) else list(X)
-    strangers = [type(video).__name__ for video in videos if not isinstance(video, Video)]
-    if not videos or strangers:
-        got = f"{strangers[0]} in it" if strangers else f"none in {type(X).__name__}"
-        raise ValueError(
-            "X must be a list of one video or more, each a table of trajectories or arrays by "
-            f"name, got {got}; put every video in a list"
-        )
-    return videos
-
-
-def encode_videos(
-    X: Iterable[Video], encode: Callable[[Video], np.ndarray], n_features: int
-) -> np.ndarray:
-    """Encode videos in memory one after another, float32 (n_videos, n_features)."""
-    videos = check_videos(X)
-    vectors = np.empty((len(videos), n_features), dtype=np.float32)
-    for vector, video in zip(vectors, videos, strict=True):
-        vector[:] = encode(video)
-    return vectors
 
 
 def open_source(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from idt.codebook import MAX_SAMPLE, Codebook, draw_rows
-from idt.codebook.videos import Video, check_videos, encode_videos
+from idt.codebook.videos import Video
 from idt.fisher.encoder import FisherVectorEncoder
+from idt.transformer import VideoTransformer, check_videos
 
 
-class FisherVectors(TransformerMixin, BaseEstimator):
+class FisherVectors(VideoTransformer):
     """Fisher vectors of videos: the codebook is fitted on a sample of their trajectories.
 
     X is a list of videos, each an `idt.trajectories.Trajectories` or arrays by name, (n, dimension)
@@ -129,39 +125,3 @@ class FisherVectors(TransformerMixin, BaseEstimator):
         )
         self.codebook_ = codebook
         return self
-
-    def transform(self, X: Sequence[Video]) -> np.ndarray:
-        """Encode videos.
-
-        Parameters
-        ----------
-        X
-            Videos.
-
-        Returns
-        -------
-        ndarray of float32, (n_videos, n_features)
-
-        Raises
-        ------
-        ValueError
-            X is no list of videos, or as in `FisherVectorEncoder.encode`.
-
-        Warns
-        -----
-        FewTrajectoriesWarning
-            A video has no trajectory, or a single one.
-        """
-        check_is_fitted(self)
-        return encode_videos(X, self.encoder_.encode, self.encoder_.n_features)
-
-    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Name every number, see `FisherVectorEncoder.feature_names`; the argument is not used."""
-        check_is_fitted(self)
-        return self.encoder_.feature_names()
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags

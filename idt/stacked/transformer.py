@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from idt.codebook import MAX_SAMPLE, Codebook, draw_rows
-from idt.codebook.videos import Video, check_videos, encode_videos
+from idt.codebook.videos import Video
 from idt.stacked.codebook import StackedCodebook
 from idt.stacked.encoder import StackedEncoder
+from idt.transformer import VideoTransformer, check_videos
 
 
-class StackedFisherVectors(TransformerMixin, BaseEstimator):
+class StackedFisherVectors(VideoTransformer):
     """Stacked Fisher vectors of videos: both layers are fitted on samples of them.
 
     X is a list of videos, each an `idt.trajectories.Trajectories` or arrays by name, (n, dimension)
@@ -131,39 +129,7 @@ class StackedFisherVectors(TransformerMixin, BaseEstimator):
         self.encoder_ = StackedEncoder(codebook, plain=self.plain)
         return self
 
-    def transform(self, X: Sequence[Video]) -> np.ndarray:
-        """Encode videos.
-
-        Parameters
-        ----------
-        X
-            Videos.
-
-        Returns
-        -------
-        ndarray of float32, (n_videos, n_features)
-
-        Raises
-        ------
-        ValueError
-            X is no list of videos, or as in `StackedEncoder.encode`.
-
-        Warns
-        -----
-        FewTrajectoriesWarning
-            As in `StackedEncoder.encode`.
-        """
-        check_is_fitted(self)
-        return encode_videos(X, self.encoder_.encode, self.encoder_.n_features)
-
-    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Name every number, see `StackedEncoder.feature_names`; the argument is not used."""
-        check_is_fitted(self)
-        return self.encoder_.feature_names()
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = ["float32"]
         tags.target_tags.required = self.projection == "margin"
         return tags

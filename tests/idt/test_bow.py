@@ -241,6 +241,15 @@ class TestEveryCoding:
         np.testing.assert_array_equal(copy.encode(made_video(30)), encoder.encode(made_video(30)))
 
 
+@pytest.mark.parametrize("coding", ["omp", "somp"])
+def test_rows_of_zeros_need_no_word(vocabulary: Vocabulary, coding: str) -> None:
+    video = {"hog": np.zeros((4, 5)), "hof": np.ones((4, 4))}
+    encoder = bag_encoder(vocabulary, coding=coding, n_nonzero=2)
+    vector = encoder.encode(video)
+    assert not vector[encoder.parts["hog"]].any()
+    assert vector[encoder.parts["hof"]].sum() == pytest.approx(1)
+
+
 def test_options_are_refused(vocabulary: Vocabulary) -> None:
     for options, message in (
         ({"coding": "soft"}, "coding must be one of hard, omp, somp, got 'soft'"),
