@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from idt import lanes
 from idt.surf.description import ORIENTATION_SAMPLES, PATCH_WEIGHTS, describe_keypoints
-from idt.surf.hessian import HESSIAN_BOXES, detect_keypoints, integrate_image
+from idt.surf.hessian import detect_keypoints, integrate_image
 
 HESSIAN_THRESHOLD = 200.0  # Wang & Schmid's program
 
@@ -74,9 +75,9 @@ def detect_and_describe(
         )
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, got {threshold}; 200 is the usual value")
-    integral = np.empty((grey.shape[0] + 1, grey.shape[1] + 1), np.int32)
+    integral = lanes.empty(grey.shape[0] + 1, grey.shape[1] + 1, kind=np.int32)
     integrate_image(grey, integral)
-    found = detect_keypoints(integral, HESSIAN_BOXES, np.float32(threshold))
+    found = detect_keypoints(integral, np.float32(threshold))
     if allowed is not None:
         column = np.clip(np.rint(found[:, 0]).astype(int), 0, grey.shape[1] - 1)
         row = np.clip(np.rint(found[:, 1]).astype(int), 0, grey.shape[0] - 1)
