@@ -150,6 +150,17 @@ def choose_equal(context: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
 
 
 @_instruction
+def choose_above(context: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """Lanes of `yes` where `a` is above `b`, of `no` elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b, yes, no = arguments
+        return builder.select(builder.fcmp_ordered(">", a, b), yes, no)
+
+    return LANES(LANES, LANES, LANES, LANES), generate
+
+
+@_instruction
 def bits_above(context: Any, a: Any, b: Any) -> Any:
     """Integer whose bit k is set where lane k of `a` is above that of `b`."""
 
@@ -202,6 +213,18 @@ def floor(context: Any, lanes: Any) -> Any:
 
 
 @_instruction
+def rint(context: Any, lanes: Any) -> Any:
+    """Nearest whole numbers, the even one of two."""
+    return LANES(LANES), _call("rint", _FLOATS, _FLOATS)
+
+
+@_instruction
+def absolute(context: Any, lanes: Any) -> Any:
+    """Lanes without their sign."""
+    return LANES(LANES), _call("fabs", _FLOATS, _FLOATS)
+
+
+@_instruction
 def lowest(context: Any, lanes: Any) -> Any:
     """Smallest of the lanes, a float32; none of them is NaN."""
     return types.float32(LANES), _call("vector.reduce.fmin", ir.FloatType(), _FLOATS)
@@ -233,6 +256,16 @@ def to_floats(context: Any, wholes: Any) -> Any:
         return builder.sitofp(arguments[0], _FLOATS)
 
     return LANES(WHOLES), generate
+
+
+@_instruction
+def to_wholes(context: Any, lanes: Any) -> Any:
+    """Whole numbers of lanes, what is behind the point cut off."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fptosi(arguments[0], _INDICES)
+
+    return WHOLES(LANES), generate
 
 
 def _define(operation: Callable[..., Any], kind: types.Type, instruction: str) -> None:

@@ -7,7 +7,9 @@ from numba import TypingError, njit
 from idt import lanes
 from idt.lanes import (
     WIDTH,
+    absolute,
     bits_above,
+    choose_above,
     choose_equal,
     clip,
     fill,
@@ -17,7 +19,9 @@ from idt.lanes import (
     load,
     lowest,
     ramp,
+    rint,
     to_floats,
+    to_wholes,
 )
 from idt.lanes import store as put
 
@@ -33,6 +37,9 @@ def _calculate(a, b, out, extremes):
     put(out, 5 * WIDTH, ramp())
     put(out, 6 * WIDTH, choose_equal(floor(x), floor(y), x, y))
     put(out, 7 * WIDTH, clip(x, fill(np.float32(-0.5)), y))
+    put(out, 8 * WIDTH, choose_above(x, y, x, y))
+    put(out, 9 * WIDTH, rint(fill(np.float32(4)) * x))
+    put(out, 10 * WIDTH, absolute(x))
     extremes[0], extremes[1], extremes[2] = lowest(x), highest(x), bits_above(x, y)
 
 
@@ -40,8 +47,9 @@ def test_operations_are_those_of_numpy():
     rng = np.random.default_rng(0)
     for _ in range(20):
         a, b = rng.normal(size=(2, 3 + WIDTH)).astype(np.float32)
+        a[3] = rng.integers(-9, 9) / 8  # four times that may lie halfway between whole numbers
         x, y = a[3:], np.abs(b[:WIDTH])
-        out, extremes = np.empty((8, WIDTH), np.float32), np.empty(3, np.float32)
+        out, extremes = np.empty((11, WIDTH), np.float32), np.empty(3, np.float32)
         _calculate(a, y, out, extremes)
         expected = [
             x + y,
@@ -52,6 +60,9 @@ def test_operations_are_those_of_numpy():
             np.arange(WIDTH),
             np.where(np.floor(x) == np.floor(y), x, y),
             np.clip(x, -0.5, y),
+            np.maximum(x, y),
+            np.rint(4 * x),
+            np.abs(x),
         ]
         np.testing.assert_array_equal(out, np.float32(expected))
         np.testing.assert_array_equal(extremes, [x.min(), x.max(), 2 ** np.arange(WIDTH) @ (x > y)])
@@ -64,6 +75,7 @@ def _calculate_wholes(a, b, grey, out, floats):
     put(out, 1 * WIDTH, x - y)
     put(out, 2 * WIDTH, x * y)
     put(out, 3 * WIDTH, load(grey, 1))
+    put(out, 4 * WIDTH, to_wholes(load(floats, WIDTH)))
     put(floats, 0, to_floats(x))
 
 
@@ -74,10 +86,11 @@ def test_operations_on_whole_numbers_are_those_of_numpy():
         grey = rng.integers(0, 256, 1 + WIDTH).astype(np.uint8)
         x, y = a[3:] << 10, b[:WIDTH].copy()
         a[3:] = x
-        out, floats = np.empty((4, WIDTH), np.int32), np.empty(WIDTH, np.float32)
+        out, floats = np.empty((5, WIDTH), np.int32), np.empty(2 * WIDTH, np.float32)
+        floats[WIDTH:] = parts = rng.normal(scale=9, size=WIDTH)
         _calculate_wholes(a, y, grey, out, floats)
-        np.testing.assert_array_equal(out, [x + y, x - y, x * y, grey[1:]])
-        np.testing.assert_array_equal(floats, x.astype(np.float32))
+        np.testing.assert_array_equal(out, [x + y, x - y, x * y, grey[1:], np.trunc(parts)])
+        np.testing.assert_array_equal(floats[:WIDTH], x.astype(np.float32))
 
 
 @njit
