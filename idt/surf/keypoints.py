@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from idt import lanes
-from idt.surf.description import ORIENTATION_SAMPLES, PATCH_WEIGHTS, describe_keypoints
+from idt.surf.description import CELL_WEIGHTS, describe_keypoints
 from idt.surf.hessian import detect_keypoints, integrate_image
+from idt.surf.orientation import WEIGHTS, orient_keypoints
 
 HESSIAN_THRESHOLD = 200.0  # Wang & Schmid's program
 
@@ -85,9 +86,9 @@ def detect_and_describe(
     found = found[np.argsort(-found[:, 3], kind="stable")]
     angles = np.empty(len(found), np.float32)
     descriptors = np.empty((len(found), 128), np.float32)
-    describe_keypoints(
-        grey, integral, found, ORIENTATION_SAMPLES, PATCH_WEIGHTS, angles, descriptors
-    )
+    orient_keypoints(integral, found, WEIGHTS, angles)
+    by_size = np.argsort(found[:, 2], kind="stable")
+    describe_keypoints(grey, found, angles, by_size, CELL_WEIGHTS, descriptors)
     kept = angles >= 0
     return Keypoints(
         points=found[kept, :2],
