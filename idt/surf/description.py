@@ -18,7 +18,6 @@ from idt.lanes import (
     clip,
     fill,
     load,
-    ramp,
     rint,
     store,
     to_floats,
@@ -77,12 +76,14 @@ def _cut_window(
     keypoint: np.ndarray,
     angle: np.float32,
     size: int,
+    along_x: np.ndarray,
+    along_y: np.ndarray,
     index: np.ndarray,
     window: np.ndarray,
 ) -> None:
     """Fill the window of a keypoint, turned, by nearest pixels; flat lines of whole lanes.
 
-    `index` is memory of a line, int32.
+    Memory of a line: `along_x` and `along_y`, float32, and `index`, int32.
     """
     n_rows, n_columns = image.shape
     radians = angle * np.float32(np.pi / 180)
@@ -91,19 +92,31 @@ def _cut_window(
     offset = -np.float32(size - 1) / np.float32(2)
     start_x = keypoint[0] + offset * cosine + offset * sine
     start_y = keypoint[1] - offset * sine + offset * cosine
-    along_x, along_y = fill(cosine), fill(sine)
+    for j in range(size):
+        along_x[j], along_y[j] = np.float32(j) * cosine, np.float32(j) * sine
     nought, pitch = fill(np.float32(0)), to_wholes(fill(np.float32(n_columns)))
     last_x, last_y = fill(np.float32(n_columns - 1)), fill(np.float32(n_rows - 1))
+    reach = (abs(offset) + np.float32(1)) * (abs(sine) + abs(cosine))
+    is_inside = (
+        min(keypoint[0], keypoint[1]) >= reach
+        and keypoint[0] + reach <= n_columns - 1
+        and keypoint[1] + reach <= n_rows - 1
+    )
     pixels = image.reshape(-1)
     width = (size + WIDTH - 1) // WIDTH * WIDTH
     for i in range(size):
         row_x = fill(start_x + np.float32(i) * sine)
         row_y = fill(start_y + np.float32(i) * cosine)
-        for j in range(0, size, WIDTH):
-            place = fill(np.float32(j)) + ramp()
-            x = to_wholes(clip(rint(row_x + place * along_x), nought, last_x))
-            y = to_wholes(clip(rint(row_y - place * along_y), nought, last_y))
-            store(index, j, y * pitch + x)
+        if is_inside:
+            for j in range(0, size, WIDTH):
+                x = rint(row_x + load(along_x, j))
+                y = rint(row_y - load(along_y, j))
+                store(index, j, to_wholes(y) * pitch + to_wholes(x))
+        else:
+            for j in range(0, size, WIDTH):
+                x = clip(rint(row_x + load(along_x, j)), nought, last_x)
+                y = clip(rint(row_y - load(along_y, j)), nought, last_y)
+                store(index, j, to_wholes(y) * pitch + to_wholes(x))
         line = window[i * width : i * width + size]
         for j in range(size):
             line[j] = pixels[np.uint32(index[j])]
@@ -232,10 +245,9 @@ def describe_keypoints(
     weights: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Fill the descriptor of every keypoint whose angle is not negative.
+    """Fill the descriptor of every keypoint; in `order` those of one size follow each other.
 
-    They are done in an order in which those of one size should follow each other. `weights` are
-    `CELL_WEIGHTS`.
+    `weights` are `CELL_WEIGHTS`.
     """
     largest = 0
     for k in range(len(keypoints)):
@@ -243,19 +255,18 @@ def describe_keypoints(
     n_lines = largest + largest // PATCH + 3  # with those that the last samples have no share of
     width = (largest + WIDTH - 1) // WIDTH * WIDTH
     first, shares = np.empty(PATCH, np.int64), np.empty((PATCH, largest // PATCH + 3), np.float32)
+    along_x, along_y = np.zeros(width, np.float32), np.zeros(width, np.float32)
     index, line = np.empty(width, np.int32), np.empty(width, np.float32)
     window = np.empty(n_lines * width, np.uint8)
     averaged = np.zeros((n_lines, LINES), np.float32)  # finite numbers, which no share takes away
     cells = np.zeros((CELL + 1) * (CELL + 1) * SAMPLES, np.float32)
     last_size, n_shares = 0, 0
     for k in order:
-        if angles[k] < 0:
-            continue
         size = _window_size(keypoints[k, 2])
         if size != last_size:
             n_shares = _share_lines(size, first, shares)
             last_size = size
-        _cut_window(image, keypoints[k], angles[k], size, index, window)
+        _cut_window(image, keypoints[k], angles[k], size, along_x, along_y, index, window)
         _average_lines(window, size, n_shares, first, shares, line, averaged)
         _average_patch(averaged, n_shares, first, shares, cells)
         _sum_differences(cells, weights, out[k])

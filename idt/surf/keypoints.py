@@ -85,15 +85,16 @@ def detect_and_describe(
         found = found[allowed[row, column]]
     found = found[np.argsort(-found[:, 3], kind="stable")]
     angles = np.empty(len(found), np.float32)
-    descriptors = np.empty((len(found), 128), np.float32)
     orient_keypoints(integral, found, WEIGHTS, angles)
+    oriented = angles >= 0
+    found, angles = found[oriented], angles[oriented]
+    descriptors = np.empty((len(found), 128), np.float32)
     by_size = np.argsort(found[:, 2], kind="stable")
     describe_keypoints(grey, found, angles, by_size, CELL_WEIGHTS, descriptors)
-    kept = angles >= 0
     return Keypoints(
-        points=found[kept, :2],
-        sizes=found[kept, 2],
-        angles=angles[kept],
-        responses=found[kept, 3],
-        descriptors=descriptors[kept],
+        points=found[:, :2].copy(),
+        sizes=found[:, 2].copy(),
+        angles=angles,
+        responses=found[:, 3].copy(),
+        descriptors=descriptors,
     )
