@@ -237,6 +237,28 @@ def highest(context: Any, lanes: Any) -> Any:
 
 
 @_instruction
+def smaller(context: Any, a: Any, b: Any) -> Any:
+    """The smaller of two numbers in every lane; `b` where one is NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b = arguments
+        return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+    return LANES(LANES, LANES), generate
+
+
+@_instruction
+def larger(context: Any, a: Any, b: Any) -> Any:
+    """The larger of two numbers in every lane; `b` where one is NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b = arguments
+        return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+    return LANES(LANES, LANES), generate
+
+
+@_instruction
 def clip(context: Any, lanes: Any, low: Any, high: Any) -> Any:
     """Lanes brought between `low` and `high`; NaN becomes `low`."""
 

@@ -17,7 +17,8 @@ import numpy as np
 from numba import njit
 
 from idt import lanes
-from idt.flow.resize import interpolate_row
+from idt.flow.resize import mix_rows, stretch_row
+from idt.lanes import WIDTH, fill, load, store
 from idt.pyramid import Scale, bilinear_positions
 
 POLYNOMIAL_RADIUS = 7  # pixels
@@ -73,50 +74,47 @@ FILTERS, INVERSE_ENTRIES = _polynomial_filters()
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
-    """Blur along rows, mirrored at the border."""
+    """Blur along rows, mirrored at the border, into a flat `out` of as many numbers and lanes."""
     n_rows, n_columns = image.shape
     size = len(taps)
     radius = size // 2
-    row = np.empty(n_columns + 2 * radius, np.float32)
+    row = np.empty(n_columns + 2 * radius + WIDTH, np.float32)
     for y in range(n_rows):
         for x in range(n_columns):
             row[radius + x] = np.float32(image[y, x])
         for k in range(1, radius + 1):
             row[radius - k] = row[radius + min(k, n_columns - 1)]
             row[radius + n_columns - 1 + k] = row[radius + max(n_columns - 1 - k, 0)]
-        target = out[y]
-        if size <= 5:
-            centre = row[radius:]
-            for x in range(n_columns):
-                target[x] = taps[radius] * centre[x]
-            for k in range(1, radius + 1):
-                left, right, weight = row[radius - k :], row[radius + k :], taps[radius + k]
-                for x in range(n_columns):
-                    target[x] += (left[x] + right[x]) * weight
-        else:
-            for x in range(n_columns):
-                target[x] = 0
-            for k in range(size):
-                source, weight = row[k:], taps[k]
-                for x in range(n_columns):
-                    target[x] += weight * source[x]
+        for x in range(0, n_columns, WIDTH):
+            middle = x + radius
+            if size <= 5:
+                total = fill(taps[radius]) * load(row, middle)
+                for k in range(1, radius + 1):
+                    both = load(row, middle - k) + load(row, middle + k)
+                    total = total + both * fill(taps[radius + k])
+            else:
+                total = fill(taps[0]) * load(row, x)
+                for k in range(1, size):
+                    total = total + fill(taps[k]) * load(row, x + k)
+            store(out, y * n_columns + x, total)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _blur_column(image: np.ndarray, taps: np.ndarray, y: int, out: np.ndarray) -> None:
-    """Fill one row of the image blurred along columns, mirrored at the border."""
-    n_rows, n_columns = image.shape
+def _blur_column(
+    image: np.ndarray, n_rows: int, n_columns: int, taps: np.ndarray, y: int, out: np.ndarray
+) -> None:
+    """Fill one row of the flat image blurred along columns, mirrored at the border."""
     radius = len(taps) // 2
-    middle = image[y]
-    for x in range(n_columns):
-        out[x] = taps[radius] * middle[x]
-    for k in range(1, radius + 1):
-        above, below, weight = abs(y - k), y + k, taps[radius + k]
-        if below >= n_rows:
-            below = 2 * (n_rows - 1) - below
-        upper, lower = image[min(above, n_rows - 1)], image[max(below, 0)]
-        for x in range(n_columns):
-            out[x] += (lower[x] + upper[x]) * weight
+    for x in range(0, n_columns, WIDTH):
+        total = fill(taps[radius]) * load(image, y * n_columns + x)
+        for k in range(1, radius + 1):
+            above, below = abs(y - k), y + k
+            if below >= n_rows:
+                below = 2 * (n_rows - 1) - below
+            above, below = min(above, n_rows - 1), max(below, 0)
+            both = load(image, below * n_columns + x) + load(image, above * n_columns + x)
+            total = total + both * fill(taps[radius + k])
+        store(out, x, total)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -131,49 +129,49 @@ def _blur_and_resize(
 ) -> None:
     """Gaussian blur, then bilinear interpolation; only the rows that are needed are blurred."""
     n_rows, n_columns = image.shape
-    blurred = np.empty(image.shape, np.float32)
+    blurred = np.empty(n_rows * n_columns + WIDTH, np.float32)
     _blur_rows(image, taps, blurred)
-    rows = np.empty((2, n_columns), np.float32)
+    row = np.empty(n_columns + WIDTH, np.float32)
+    # The lower one of two stretched rows is often the upper one of the next two.
+    stretched = np.empty((2, out.shape[1]), np.float32)
     held = np.array([-1, -1])
     for y in range(out.shape[0]):
         for r in range(2):
             wanted = min(top[y] + r, n_rows - 1)
-            if held[r] != wanted:
-                if r == 0 and held[1] == wanted:
-                    for x in range(n_columns):
-                        rows[0, x] = rows[1, x]
-                else:
-                    _blur_column(blurred, taps, wanted, rows[r])
-                held[r] = wanted
-        interpolate_row(rows[0], rows[1], left, fraction_x, fraction_y[y], out[y])
+            if held[r] == wanted:
+                continue
+            held[r] = wanted
+            if r == 0 and held[1] == wanted:
+                for x in range(out.shape[1]):
+                    stretched[0, x] = stretched[1, x]
+                continue
+            _blur_column(blurred, n_rows, n_columns, taps, wanted, row)
+            row[n_columns] = row[n_columns - 1]
+            stretch_row(row, left, fraction_x, stretched[r])
+        mix_rows(stretched[0], stretched[1], fraction_y[y], np.float32(1), out[y])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _filter_columns(
-    image: np.ndarray,
-    filters: np.ndarray,
-    y: int,
-    smooth: np.ndarray,
-    slope: np.ndarray,
-    curve: np.ndarray,
-) -> None:
-    """Apply g, y g and y^2 g along the columns for one row; `image` has 7 rows of margin."""
-    n_columns = image.shape[1]
-    centre = image[y + 7]
-    for x in range(n_columns):
-        smooth[x] = filters[0, 0] * centre[x]
-    for x in range(n_columns):
-        slope[x] = 0
-        curve[x] = 0
-    for k in range(1, 8):
-        above, below = image[y + 7 - k], image[y + 7 + k]
-        g0, g1, g2 = filters[0, k], filters[1, k], filters[2, k]
-        for x in range(n_columns):
-            both = above[x] + below[x]
-            smooth[x] += g0 * both
-            curve[x] += g2 * both
-        for x in range(n_columns):
-            slope[x] += g1 * (below[x] - above[x])
+def _filter_columns(image: np.ndarray, filters: np.ndarray, y: int, rows: np.ndarray) -> None:
+    """Apply g, y g and y^2 g along the columns for one row, into `rows`, with margins.
+
+    `image` has `POLYNOMIAL_RADIUS` rows of margin, `rows` as many columns.
+    """
+    n_columns, pitch = image.shape[1], rows.shape[1]
+    middle = (y + POLYNOMIAL_RADIUS) * n_columns
+    for x in range(0, n_columns, WIDTH):
+        smooth = fill(filters[0, 0]) * load(image, middle + x)
+        slope = curve = fill(np.float32(0))
+        for k in range(1, POLYNOMIAL_RADIUS + 1):
+            above = load(image, middle - k * n_columns + x)
+            below = load(image, middle + k * n_columns + x)
+            both = above + below
+            smooth = smooth + fill(filters[0, k]) * both
+            slope = slope + fill(filters[1, k]) * (below - above)
+            curve = curve + fill(filters[2, k]) * both
+        store(rows, POLYNOMIAL_RADIUS + x, smooth)
+        store(rows, POLYNOMIAL_RADIUS + pitch + x, slope)
+        store(rows, POLYNOMIAL_RADIUS + 2 * pitch + x, curve)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -240,10 +238,10 @@ def _expand_polynomial(
 ) -> None:
     """Coefficients y, x, yy, xx, xy of the local quadratic; `image` has 7 rows of margin."""
     n_columns = image.shape[1]
-    rows = np.empty((3, n_columns + 14), np.float32)
+    rows = np.empty((3, n_columns + 14 + WIDTH), np.float32)
     mean = np.empty(n_columns, np.float64)
     for y in range(out.shape[1]):
-        _filter_columns(image, filters, y, rows[0, 7:-7], rows[1, 7:-7], rows[2, 7:-7])
+        _filter_columns(image, filters, y, rows)
         for c in range(3):
             for k in range(7):
                 rows[c, k] = rows[c, 7]
@@ -273,7 +271,7 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
     for level in levels:
         sigma = (level.factor - 1) * 0.5
         taps = gaussian_kernel(max(3, round(sigma * 5) | 1), sigma)
-        padded = np.empty((level.height + 2 * POLYNOMIAL_RADIUS, level.width), np.float32)
+        padded = lanes.empty(level.height + 2 * POLYNOMIAL_RADIUS, level.width)
         inner = padded[POLYNOMIAL_RADIUS:-POLYNOMIAL_RADIUS]
         top, fraction_y = bilinear_positions(grey.shape[0], level.height)
         left, fraction_x = bilinear_positions(grey.shape[1], level.width)

@@ -12,13 +12,13 @@ Wang & Schmid, Action Recognition with Improved Trajectories, ICCV 2013, section
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numba import njit
 
 from idt import lanes
 from idt.flow.equations import fill_equations
 from idt.flow.expansion import expand, gaussian_kernel
+from idt.flow.median import filter_median
 from idt.flow.pair import check_pair
 from idt.flow.resize import resize_flow
 from idt.lanes import WIDTH, fill, load, store
@@ -29,52 +29,58 @@ WINDOW_SIGMA = 1.5  # pixels; 0.3 of the radius, as OpenCV has it
 MARGIN = 2 * WIDTH  # columns on both sides of a row; no less than the radius and one store
 RING_ROWS = 16  # rows of equations that are kept, at least the window's 11
 ITERATIONS = 2
-MEDIAN_SIZE = 5  # pixels
 REGULARISER = 1e-3  # added to the determinant
 BORDER_WEIGHTS = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)  # outermost first
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _average_row(
+def _average_rows(
     ring: np.ndarray, y: int, n_rows: int, taps: np.ndarray, padded: np.ndarray, out: np.ndarray
 ) -> None:
-    """Average the normal equations of a row over a Gaussian window, into `out`, (5, width).
+    """Average the normal equations of rows y and y + 1 over a Gaussian window.
 
-    `ring`, (RING_ROWS, 5, width), holds those of row y at y modulo its length; `padded` is memory
-    of a row with `MARGIN` on both sides.
+    `ring`, (RING_ROWS, 5, width), holds those of row y at y modulo its length; `padded`,
+    (2, columns with `MARGIN` on both sides), is memory; `out` is (2, 5, width). The ring does not
+    fit into the first cache: two rows at a time read it half as often.
     """
-    n_columns, width = len(padded) - 2 * MARGIN, ring.shape[2]
+    pitch, width = padded.shape[1], ring.shape[2]
+    n_columns = pitch - 2 * MARGIN
     last, step = n_rows - 1, 5 * width
     t0, t1, t2 = fill(taps[0]), fill(taps[1]), fill(taps[2])
     t3, t4, t5 = fill(taps[3]), fill(taps[4]), fill(taps[5])
-    middle = y % RING_ROWS * step
-    above_1, below_1 = max(y - 1, 0) % RING_ROWS * step, min(y + 1, last) % RING_ROWS * step
-    above_2, below_2 = max(y - 2, 0) % RING_ROWS * step, min(y + 2, last) % RING_ROWS * step
-    above_3, below_3 = max(y - 3, 0) % RING_ROWS * step, min(y + 3, last) % RING_ROWS * step
-    above_4, below_4 = max(y - 4, 0) % RING_ROWS * step, min(y + 4, last) % RING_ROWS * step
-    above_5, below_5 = max(y - 5, 0) % RING_ROWS * step, min(y + 5, last) % RING_ROWS * step
+    place_0, place_1 = max(y - 5, 0) % RING_ROWS * step, max(y - 4, 0) % RING_ROWS * step
+    place_2, place_3 = max(y - 3, 0) % RING_ROWS * step, max(y - 2, 0) % RING_ROWS * step
+    place_4, place_5 = max(y - 1, 0) % RING_ROWS * step, y % RING_ROWS * step
+    place_6, place_7 = min(y + 1, last) % RING_ROWS * step, min(y + 2, last) % RING_ROWS * step
+    place_8, place_9 = min(y + 3, last) % RING_ROWS * step, min(y + 4, last) % RING_ROWS * step
+    place_10, place_11 = min(y + 5, last) % RING_ROWS * step, min(y + 6, last) % RING_ROWS * step
     for c in range(5):
         for x in range(0, n_columns, WIDTH):
             i = c * width + x
-            total = t0 * load(ring, middle + i)
-            total = total + t1 * (load(ring, above_1 + i) + load(ring, below_1 + i))
-            total = total + t2 * (load(ring, above_2 + i) + load(ring, below_2 + i))
-            total = total + t3 * (load(ring, above_3 + i) + load(ring, below_3 + i))
-            total = total + t4 * (load(ring, above_4 + i) + load(ring, below_4 + i))
-            total = total + t5 * (load(ring, above_5 + i) + load(ring, below_5 + i))
+            r0, r1, r2 = load(ring, place_0 + i), load(ring, place_1 + i), load(ring, place_2 + i)
+            r3, r4, r5 = load(ring, place_3 + i), load(ring, place_4 + i), load(ring, place_5 + i)
+            r6, r7, r8 = load(ring, place_6 + i), load(ring, place_7 + i), load(ring, place_8 + i)
+            r9, r10 = load(ring, place_9 + i), load(ring, place_10 + i)
+            r11 = load(ring, place_11 + i)
+            total = t0 * r5 + t1 * (r4 + r6) + t2 * (r3 + r7)
+            total = total + t3 * (r2 + r8) + t4 * (r1 + r9) + t5 * (r0 + r10)
             store(padded, MARGIN + x, total)
-        for k in range(MARGIN):
-            padded[k] = padded[MARGIN]
-            padded[MARGIN + n_columns + k] = padded[MARGIN + n_columns - 1]
-        for x in range(0, n_columns, WIDTH):
-            i = MARGIN + x
-            total = t0 * load(padded, i)
-            total = total + t1 * (load(padded, i + 1) + load(padded, i - 1))
-            total = total + t2 * (load(padded, i + 2) + load(padded, i - 2))
-            total = total + t3 * (load(padded, i + 3) + load(padded, i - 3))
-            total = total + t4 * (load(padded, i + 4) + load(padded, i - 4))
-            total = total + t5 * (load(padded, i + 5) + load(padded, i - 5))
-            store(out, c * width + x, total)
+            total = t0 * r6 + t1 * (r5 + r7) + t2 * (r4 + r8)
+            total = total + t3 * (r3 + r9) + t4 * (r2 + r10) + t5 * (r1 + r11)
+            store(padded, pitch + MARGIN + x, total)
+        for r in range(2):
+            for k in range(MARGIN):
+                padded[r, k] = padded[r, MARGIN]
+                padded[r, MARGIN + n_columns + k] = padded[r, MARGIN + n_columns - 1]
+            for x in range(0, n_columns, WIDTH):
+                i = r * pitch + MARGIN + x
+                total = t0 * load(padded, i)
+                total = total + t1 * (load(padded, i + 1) + load(padded, i - 1))
+                total = total + t2 * (load(padded, i + 2) + load(padded, i - 2))
+                total = total + t3 * (load(padded, i + 3) + load(padded, i - 3))
+                total = total + t4 * (load(padded, i + 4) + load(padded, i - 4))
+                total = total + t5 * (load(padded, i + 5) + load(padded, i - 5))
+                store(out, (r * 5 + c) * width + x, total)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -108,15 +114,15 @@ def _iterate(
     n_rows, n_columns = flow.shape[1:]
     width = (n_columns + WIDTH - 1) // WIDTH * WIDTH
     ring = np.empty((RING_ROWS, 5, width), np.float32)
-    averaged = np.empty((5, width), np.float32)
-    padded = np.empty(n_columns + 2 * MARGIN, np.float32)
+    averaged = np.empty((2, 5, width), np.float32)
+    padded = np.empty((2, n_columns + 2 * MARGIN), np.float32)
     weight_x = np.ones(width, np.float32)
     for x in range(min(len(border), n_columns)):
         weight_x[x] *= border[x]
         weight_x[n_columns - 1 - x] *= border[x]
-    for y in range(-WINDOW_RADIUS, n_rows):
-        ahead = y + WINDOW_RADIUS
-        if ahead < n_rows:
+    ahead = 0
+    for y in range(0, n_rows, 2):
+        while ahead < min(y + 2 + WINDOW_RADIUS, n_rows):
             weight_y = np.float32(1)
             if ahead < len(border):
                 weight_y *= border[ahead]
@@ -125,9 +131,27 @@ def _iterate(
             u, v = flow[0, ahead], flow[1, ahead]
             equations = ring[ahead % RING_ROWS]
             fill_equations(first, second, u, v, ahead, weight_y, weight_x, equations)
-        if y >= 0:
-            _average_row(ring, y, n_rows, taps, padded, averaged)
-            _solve_row(averaged, regulariser, flow[0, y], flow[1, y])
+            ahead += 1
+        _average_rows(ring, y, n_rows, taps, padded, averaged)
+        for r in range(min(2, n_rows - y)):
+            _solve_row(averaged[r], regulariser, flow[0, y + r], flow[1, y + r])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solve_level(
+    first: np.ndarray,
+    second: np.ndarray,
+    border: np.ndarray,
+    taps: np.ndarray,
+    regulariser: float,
+    flow: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Flow of a level into `out`, from `flow`, which is lost."""
+    for _ in range(ITERATIONS):
+        _iterate(first, second, border, taps, regulariser, flow)
+    for c in range(2):
+        filter_median(flow[c], out[c])
 
 
 WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
@@ -154,11 +178,9 @@ def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[
         else:
             flow = lanes.empty(2, n_rows, n_columns)
             flow[:] = 0
-        for _ in range(ITERATIONS):
-            _iterate(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow)
-        for c in range(2):
-            flow[c] = cv2.medianBlur(flow[c], MEDIAN_SIZE)
-        flows.append(flow)
+        solved = lanes.empty(2, n_rows, n_columns)
+        _solve_level(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow, solved)
+        flows.append(solved)
     return flows[::-1]
 
 

@@ -10,24 +10,21 @@ from idt.pyramid import bilinear_positions
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def interpolate_row(
-    upper: np.ndarray,
-    lower: np.ndarray,
-    left: np.ndarray,
-    fraction_x: np.ndarray,
-    fraction_y: np.float32,
-    out: np.ndarray,
-) -> None:
-    """Fill a row bilinearly between two source rows: along x first, then along y."""
+def stretch_row(row: np.ndarray, left: np.ndarray, fraction: np.ndarray, out: np.ndarray) -> None:
+    """Interpolate along a row; behind its last number stands that number once more."""
     one = np.float32(1)
-    last = len(upper) - 1
     for x in range(len(out)):
-        first = left[x]
-        second = min(first + 1, last)
-        near, far = one - fraction_x[x], fraction_x[x]
-        above = upper[first] * near + upper[second] * far
-        below = lower[first] * near + lower[second] * far
-        out[x] = above * (one - fraction_y) + below * fraction_y
+        out[x] = row[left[x]] * (one - fraction[x]) + row[left[x] + 1] * fraction[x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mix_rows(
+    upper: np.ndarray, lower: np.ndarray, fraction: np.float32, factor: np.float32, out: np.ndarray
+) -> None:
+    """Interpolate between two stretched rows and scale the values."""
+    near = np.float32(1) - fraction
+    for x in range(len(out)):
+        out[x] = (upper[x] * near + lower[x] * fraction) * factor
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -41,11 +38,29 @@ def _resize_plane(
     out: np.ndarray,
 ) -> None:
     """Resize a plane of flow bilinearly and scale its values."""
+    n_rows, n_columns = plane.shape
+    row = np.empty(n_columns + 1, np.float32)
+    # The lower one of two stretched rows is often the upper one of the next two.
+    stretched = np.empty((2, out.shape[1]), np.float32)
+    upper, lower = stretched[0], stretched[1]
+    upper_y, lower_y = -1, -1
     for y in range(out.shape[0]):
-        below = min(top[y] + 1, plane.shape[0] - 1)
-        interpolate_row(plane[top[y]], plane[below], left, fraction_x, fraction_y[y], out[y])
-        for x in range(out.shape[1]):
-            out[y, x] *= factor
+        if top[y] != upper_y:
+            upper, lower = lower, upper
+            upper_y, lower_y = lower_y, -1
+        for is_lower in range(2):
+            wanted = min(top[y] + is_lower, n_rows - 1)
+            if wanted == (lower_y if is_lower else upper_y):
+                continue
+            for x in range(n_columns):
+                row[x] = plane[wanted, x]
+            row[n_columns] = row[n_columns - 1]
+            stretch_row(row, left, fraction_x, lower if is_lower else upper)
+            if is_lower:
+                lower_y = wanted
+            else:
+                upper_y = wanted
+        mix_rows(upper, lower, fraction_y[y], factor, out[y])
 
 
 def resize_flow(flow: np.ndarray, n_rows: int, n_columns: int, *, factor: float) -> np.ndarray:

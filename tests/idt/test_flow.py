@@ -7,6 +7,7 @@ from scipy import ndimage
 from idt import lanes
 from idt.flow import dis, expand, farneback, flow_pyramid, gaussian_kernel
 from idt.flow.equations import fill_equations
+from idt.flow.median import filter_median
 from idt.pyramid import scales, to_grey
 from idt.video import frames
 
@@ -104,6 +105,24 @@ def test_equations_are_those_of_quadratics_looked_up_bilinearly(spread, n_column
             xy * by + xx * bx,
         ]
         np.testing.assert_array_equal(out[:, :n_columns], expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 9), (40, 57), (16, 320)])
+def test_median_is_numpys(shape):
+    plane, out = lanes.empty(*shape), lanes.empty(*shape)
+    plane[:] = np.random.default_rng(0).normal(size=shape)
+    filter_median(plane, out)
+    np.testing.assert_array_equal(out, ndimage.median_filter(plane, 5, mode="nearest"))
+
+
+def test_median_is_right_on_all_columns_of_zeros_and_ones():
+    """The 0-1 principle: what is right on them is right on all numbers."""
+    counts = np.stack(np.meshgrid(*[np.arange(6)] * 5)).reshape(5, -1)  # ones in each column
+    windows = (np.arange(5)[:, None, None] < counts).astype(np.float32)  # (row, column, window)
+    plane, out = lanes.empty(5, windows[0].size), lanes.empty(5, windows[0].size)
+    plane[:] = windows.transpose(0, 2, 1).reshape(5, -1)
+    filter_median(plane, out)
+    np.testing.assert_array_equal(out[2, 2::5], counts.sum(axis=0) >= 13)
 
 
 def test_gaussian_kernel_with_no_width_is_the_fixed_one():

@@ -16,10 +16,12 @@ from idt.lanes import (
     floor,
     gather,
     highest,
+    larger,
     load,
     lowest,
     ramp,
     rint,
+    smaller,
     to_floats,
     to_wholes,
 )
@@ -37,9 +39,11 @@ def _calculate(a, b, out, extremes):
     put(out, 5 * WIDTH, ramp())
     put(out, 6 * WIDTH, choose_equal(floor(x), floor(y), x, y))
     put(out, 7 * WIDTH, clip(x, fill(np.float32(-0.5)), y))
-    put(out, 8 * WIDTH, choose_above(x, y, x, y))
-    put(out, 9 * WIDTH, rint(fill(np.float32(4)) * x))
-    put(out, 10 * WIDTH, absolute(x))
+    put(out, 8 * WIDTH, smaller(x, y))
+    put(out, 9 * WIDTH, larger(x, y))
+    put(out, 10 * WIDTH, choose_above(x, y, x, y))
+    put(out, 11 * WIDTH, rint(fill(np.float32(4)) * x))
+    put(out, 12 * WIDTH, absolute(x))
     extremes[0], extremes[1], extremes[2] = lowest(x), highest(x), bits_above(x, y)
 
 
@@ -49,7 +53,7 @@ def test_operations_are_those_of_numpy():
         a, b = rng.normal(size=(2, 3 + WIDTH)).astype(np.float32)
         a[3] = rng.integers(-9, 9) / 8  # four times that may lie halfway between whole numbers
         x, y = a[3:], np.abs(b[:WIDTH])
-        out, extremes = np.empty((11, WIDTH), np.float32), np.empty(3, np.float32)
+        out, extremes = np.empty((13, WIDTH), np.float32), np.empty(3, np.float32)
         _calculate(a, y, out, extremes)
         expected = [
             x + y,
@@ -60,6 +64,8 @@ def test_operations_are_those_of_numpy():
             np.arange(WIDTH),
             np.where(np.floor(x) == np.floor(y), x, y),
             np.clip(x, -0.5, y),
+            np.minimum(x, y),
+            np.maximum(x, y),
             np.maximum(x, y),
             np.rint(4 * x),
             np.abs(x),
