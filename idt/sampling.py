@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from idt.lanes import WIDTH, bits_above, fill, larger, load
+
 STRIDE = 5  # pixels between candidates, Wang & Schmid 2013
 QUALITY = 0.001  # of the frame's largest eigenvalue, Wang & Schmid 2013
 MAX_CORNERS = 1000
@@ -149,33 +151,48 @@ def seed_points(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _is_peak(eigenvalues: np.ndarray, y: int, x: int) -> bool:
+    """Whether no neighbour of a pixel has a larger eigenvalue."""
+    for row in range(y - 1, y + 2):
+        for column in range(x - 1, x + 2):
+            if eigenvalues[row, column] > eigenvalues[y, x]:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _local_maxima(
     eigenvalues: np.ndarray, threshold: np.float32, allowed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Raster indices and values of the 3 x 3 maxima above a threshold, the border left out."""
     n_rows, n_columns = eigenvalues.shape
-    index = np.empty(eigenvalues.size, np.int64)
+    index = np.empty(eigenvalues.size, np.int32)
     value = np.empty(eigenvalues.size, np.float32)
+    floor = fill(threshold)
     n_found = 0
     for y in range(1, n_rows - 1):
-        for x in range(1, n_columns - 1):
-            centre = eigenvalues[y, x]
-            if centre <= threshold or not allowed[y, x]:
-                continue
-            if (
-                eigenvalues[y, x - 1] > centre
-                or eigenvalues[y, x + 1] > centre
-                or eigenvalues[y - 1, x] > centre
-                or eigenvalues[y + 1, x] > centre
-                or eigenvalues[y - 1, x - 1] > centre
-                or eigenvalues[y - 1, x + 1] > centre
-                or eigenvalues[y + 1, x - 1] > centre
-                or eigenvalues[y + 1, x + 1] > centre
-            ):
-                continue
-            index[n_found] = y * n_columns + x
-            value[n_found] = centre
-            n_found += 1
+        for first in range(1, n_columns - 1, WIDTH):
+            candidates = (1 << WIDTH) - 1
+            if first + WIDTH < n_columns:
+                place = y * n_columns + first
+                centre = load(eigenvalues, place)
+                candidates = bits_above(centre, floor)
+                above = larger(
+                    larger(load(eigenvalues, place - 1), load(eigenvalues, place + 1)),
+                    larger(
+                        load(eigenvalues, place - n_columns), load(eigenvalues, place + n_columns)
+                    ),
+                )
+                candidates &= ~bits_above(above, centre)
+            x = first
+            while candidates != 0 and x < n_columns - 1:
+                if candidates & 1 and eigenvalues[y, x] > threshold and allowed[y, x]:
+                    if _is_peak(eigenvalues, y, x):
+                        index[n_found] = y * n_columns + x
+                        value[n_found] = eigenvalues[y, x]
+                        n_found += 1
+                candidates >>= 1
+                x += 1
     return index[:n_found], value[:n_found]
 
 
@@ -185,23 +202,26 @@ def _keep_distant(
 ) -> np.ndarray:
     """Greedy choice, in the given order, of points that keep a distance from all chosen ones."""
     radius = int(np.ceil(distance))
-    chosen = np.zeros(shape, np.bool_)
+    reach = np.empty(2 * radius + 1, np.int64)  # along x in each row around a point
+    for v in range(-radius, radius + 1):
+        reach[v + radius] = -1
+        while (reach[v + radius] + 1) ** 2 + v * v < distance * distance:
+            reach[v + radius] += 1
+    taken = np.zeros((shape[0] + 2 * radius, shape[1] + 2 * radius), np.bool_)
     points = np.empty((limit, 2), np.float32)
     n_points = 0
     for k in index:
         if n_points == limit:
             break
         y, x = k // shape[1], k % shape[1]
-        free = True
-        for v in range(max(y - radius, 0), min(y + radius + 1, shape[0])):
-            for u in range(max(x - radius, 0), min(x + radius + 1, shape[1])):
-                if chosen[v, u] and (u - x) ** 2 + (v - y) ** 2 < distance * distance:
-                    free = False
-        if free:
-            chosen[y, x] = True
-            points[n_points, 0] = x
-            points[n_points, 1] = y
-            n_points += 1
+        if taken[y + radius, x + radius]:
+            continue
+        points[n_points, 0] = x
+        points[n_points, 1] = y
+        n_points += 1
+        for v in range(2 * radius + 1):
+            for u in range(x + radius - reach[v], x + radius + reach[v] + 1):
+                taken[y + v, u] = True
     return points[:n_points]
 
 
@@ -233,14 +253,17 @@ def corners(
     ndarray of float32, shape (n, 2)
         (x, y) in pixels.
     """
-    if allowed is None:
-        allowed = np.ones(eigenvalues.shape, np.bool_)
-    elif allowed.shape != eigenvalues.shape:
+    if allowed is not None and allowed.shape != eigenvalues.shape:
         raise ValueError(
             f"allowed must have the frame's shape {eigenvalues.shape}, got {allowed.shape}; "
             "give one bool a pixel"
         )
-    strongest = float(eigenvalues.max(where=allowed, initial=0))
+    if allowed is None:
+        strongest = float(eigenvalues.max(initial=0))
+        allowed = np.ones(eigenvalues.shape, np.bool_)
+    else:
+        strongest = float(eigenvalues.max(where=allowed, initial=0))
+    eigenvalues = np.ascontiguousarray(eigenvalues)
     index, value = _local_maxima(eigenvalues, np.float32(strongest * quality), allowed)
     order = np.argsort(-value, kind="stable")
     return _keep_distant(index[order], eigenvalues.shape, distance, limit)
