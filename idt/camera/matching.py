@@ -149,6 +149,17 @@ def _words(descriptors: np.ndarray) -> np.ndarray:
     return padded.view(np.uint64)
 
 
+@njit(cache=True, nogil=True)
+def _follow(flow: np.ndarray, points: np.ndarray, out: np.ndarray) -> None:
+    """Points moved by the flow at their rounded pixel, the nearest one of the frame."""
+    last_row, last_column = flow.shape[1] - 1, flow.shape[2] - 1
+    for k in range(len(points)):
+        column = min(max(int(np.rint(points[k, 0])), 0), last_column)
+        row = min(max(int(np.rint(points[k, 1])), 0), last_row)
+        out[k, 0] = points[k, 0] + flow[0, row, column]
+        out[k, 1] = points[k, 1] + flow[1, row, column]
+
+
 def flow_pairs(flow: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Move points by the flow at their rounded pixel.
 
@@ -164,6 +175,6 @@ def flow_pairs(flow: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nda
     previous_points, current_points
         float32 (n, 2) each.
     """
-    column = np.clip(np.rint(points[:, 0]).astype(int), 0, flow.shape[2] - 1)
-    row = np.clip(np.rint(points[:, 1]).astype(int), 0, flow.shape[1] - 1)
-    return points, points + flow[:, row, column].T
+    moved = np.empty_like(points)
+    _follow(flow, points, moved)
+    return points, moved
