@@ -7,6 +7,9 @@ from numba import TypingError, njit
 from idt import lanes
 from idt.lanes import (
     WIDTH,
+    absolute,
+    bits_above,
+    choose_above,
     choose_equal,
     clip,
     fill,
@@ -17,7 +20,10 @@ from idt.lanes import (
     load,
     lowest,
     ramp,
+    rint,
     smaller,
+    to_floats,
+    to_wholes,
 )
 from idt.lanes import store as put
 
@@ -35,15 +41,19 @@ def _calculate(a, b, out, extremes):
     put(out, 7 * WIDTH, clip(x, fill(np.float32(-0.5)), y))
     put(out, 8 * WIDTH, smaller(x, y))
     put(out, 9 * WIDTH, larger(x, y))
-    extremes[0], extremes[1] = lowest(x), highest(x)
+    put(out, 10 * WIDTH, choose_above(x, y, x, y))
+    put(out, 11 * WIDTH, rint(fill(np.float32(4)) * x))
+    put(out, 12 * WIDTH, absolute(x))
+    extremes[0], extremes[1], extremes[2] = lowest(x), highest(x), bits_above(x, y)
 
 
 def test_operations_are_those_of_numpy():
     rng = np.random.default_rng(0)
     for _ in range(20):
         a, b = rng.normal(size=(2, 3 + WIDTH)).astype(np.float32)
+        a[3] = rng.integers(-9, 9) / 8  # four times that may lie halfway between whole numbers
         x, y = a[3:], np.abs(b[:WIDTH])
-        out, extremes = np.empty((10, WIDTH), np.float32), np.empty(2, np.float32)
+        out, extremes = np.empty((13, WIDTH), np.float32), np.empty(3, np.float32)
         _calculate(a, y, out, extremes)
         expected = [
             x + y,
@@ -56,9 +66,37 @@ def test_operations_are_those_of_numpy():
             np.clip(x, -0.5, y),
             np.minimum(x, y),
             np.maximum(x, y),
+            np.maximum(x, y),
+            np.rint(4 * x),
+            np.abs(x),
         ]
         np.testing.assert_array_equal(out, np.float32(expected))
-        np.testing.assert_array_equal(extremes, [x.min(), x.max()])
+        np.testing.assert_array_equal(extremes, [x.min(), x.max(), 2 ** np.arange(WIDTH) @ (x > y)])
+
+
+@njit
+def _calculate_wholes(a, b, grey, out, floats):
+    x, y = load(a, 3), load(b, 0)
+    put(out, 0 * WIDTH, x + y)
+    put(out, 1 * WIDTH, x - y)
+    put(out, 2 * WIDTH, x * y)
+    put(out, 3 * WIDTH, load(grey, 1))
+    put(out, 4 * WIDTH, to_wholes(load(floats, WIDTH)))
+    put(floats, 0, to_floats(x))
+
+
+def test_operations_on_whole_numbers_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.integers(-30000, 30000, (2, 3 + WIDTH)).astype(np.int32)
+        grey = rng.integers(0, 256, 1 + WIDTH).astype(np.uint8)
+        x, y = a[3:] << 10, b[:WIDTH].copy()
+        a[3:] = x
+        out, floats = np.empty((5, WIDTH), np.int32), np.empty(2 * WIDTH, np.float32)
+        floats[WIDTH:] = parts = rng.normal(scale=9, size=WIDTH)
+        _calculate_wholes(a, y, grey, out, floats)
+        np.testing.assert_array_equal(out, [x + y, x - y, x * y, grey[1:], np.trunc(parts)])
+        np.testing.assert_array_equal(floats[:WIDTH], x.astype(np.float32))
 
 
 @njit
@@ -81,6 +119,7 @@ def test_empty_arrays_have_room_behind_their_end():
     assert array.dtype == np.float32
     assert array.flags.c_contiguous
     assert array.base.size == 15 + WIDTH
+    assert lanes.empty(2, kind=np.int32).dtype == np.int32
 
 
 def test_other_arrays_are_refused_by_the_compiler():
@@ -89,5 +128,5 @@ def test_other_arrays_are_refused_by_the_compiler():
         return lowest(load(array, 0))
 
     for array in (np.zeros(WIDTH), np.zeros((WIDTH, 2), np.float32).T):
-        with pytest.raises((TypingError, TypeError), match="must be float32 and C-contiguous"):
+        with pytest.raises((TypingError, TypeError), match=r"must be float32 .*and C-contiguous"):
             first(array)
