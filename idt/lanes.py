@@ -181,6 +181,23 @@ def highest(context: Any, lanes: Any) -> Any:
 
 
 @_instruction
+def root(context: Any, lanes: Any) -> Any:
+    """Square roots; NaN below zero."""
+    return LANES(LANES), _call("sqrt", _FLOATS, _FLOATS)
+
+
+@_instruction
+def raise_to(context: Any, lanes: Any, low: Any) -> Any:
+    """Lanes of `low` where it is above, of `lanes` elsewhere; NaN stays."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, low = arguments
+        return builder.select(builder.fcmp_ordered(">", low, lanes), low, lanes)
+
+    return LANES(LANES, LANES), generate
+
+
+@_instruction
 def clip(context: Any, lanes: Any, low: Any, high: Any) -> Any:
     """Lanes brought between `low` and `high`; NaN becomes `low`."""
 

@@ -5,7 +5,20 @@ import pytest
 from numba import TypingError, njit
 
 from idt import lanes
-from idt.lanes import WIDTH, choose_equal, clip, fill, floor, gather, highest, load, lowest, ramp
+from idt.lanes import (
+    WIDTH,
+    choose_equal,
+    clip,
+    fill,
+    floor,
+    gather,
+    highest,
+    load,
+    lowest,
+    raise_to,
+    ramp,
+    root,
+)
 from idt.lanes import store as put
 
 
@@ -42,6 +55,22 @@ def test_operations_are_those_of_numpy():
         ]
         np.testing.assert_array_equal(out, np.float32(expected))
         np.testing.assert_array_equal(extremes, [x.min(), x.max()])
+
+
+@njit
+def _bound_and_root(a, b, out):
+    put(out, 0, raise_to(load(a, 0), load(b, 0)))
+    put(out, WIDTH, root(load(a, 0)))
+
+
+def test_lanes_are_raised_and_rooted_and_nan_stays():
+    a = np.array([0.25, 2, -1, -0.0, np.nan, 1e-40, np.inf, 3], np.float32)
+    b = np.array([0.5, 1, 0, -1, 0, 1, 0, 3], np.float32)
+    out = np.empty((2, WIDTH), np.float32)
+    _bound_and_root(a, b, out)
+    np.testing.assert_array_equal(out[0], [0.5, 2, 0, 0, np.nan, 1, np.inf, 3])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(out[1], np.sqrt(a))
 
 
 @njit
