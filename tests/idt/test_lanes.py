@@ -9,6 +9,7 @@ from idt.lanes import (
     WIDTH,
     choose_equal,
     clip,
+    fetch,
     fill,
     floor,
     gather,
@@ -71,6 +72,18 @@ def test_lanes_are_raised_and_rooted_and_nan_stays():
     np.testing.assert_array_equal(out[0], [0.5, 2, 0, 0, np.nan, 1, np.inf, 3])
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(out[1], np.sqrt(a))
+
+
+@njit
+def _fetch(array):
+    fetch(array, 5)
+    fetch(array, 10**6)
+
+
+def test_what_is_fetched_stays_as_it_is():
+    array = np.arange(20, dtype=np.float32)
+    _fetch(array)  # far behind the end nothing happens
+    np.testing.assert_array_equal(array, np.arange(20))
 
 
 @njit
