@@ -117,6 +117,22 @@ def store(context: Any, array: Any, index: Any, lanes: Any) -> Any:
 
 
 @_instruction
+def fetch(context: Any, array: Any, index: Any) -> Any:
+    """Have memory brought near that is soon read and written; any flat index will do."""
+    _check_array(array, types.float32)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, signature.args[0], *arguments)
+        address = builder.bitcast(address, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, _INDEX, _INDEX, _INDEX])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [address, *(ir.Constant(_INDEX, k) for k in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@_instruction
 def fill(context: Any, value: Any) -> Any:
     """Lanes of one value."""
 
@@ -256,6 +272,12 @@ def larger(context: Any, a: Any, b: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
     return LANES(LANES, LANES), generate
+
+
+@_instruction
+def root(context: Any, lanes: Any) -> Any:
+    """Square roots; NaN below zero."""
+    return LANES(LANES), _call("sqrt", _FLOATS, _FLOATS)
 
 
 @_instruction

@@ -171,7 +171,7 @@ def _strongest(eigenvalues: np.ndarray, allowed: np.ndarray) -> np.float32:
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _peaks_from(eigenvalues: np.ndarray, y: int, first: int, threshold: np.float32) -> int:
-    """Bits of the next `WIDTH` pixels of a row that exceed a threshold and have no larger neighbour.
+    """Bits of the next `WIDTH` pixels of a row above a threshold and no smaller than around them.
 
     Fewer are looked at where the last column is near; it has no bit.
     """

@@ -75,6 +75,7 @@ def pictures(
     start: int,
     stop: int | None,
     max_side: int | None,
+    threads: int,
     with_vectors: bool,
     stages: Stages,
 ) -> Iterator[Picture]:
@@ -86,7 +87,7 @@ def pictures(
         A file, a folder of images, or uint8 arrays.
     name
         What errors call arrays.
-    start, stop, max_side
+    start, stop, max_side, threads
         As in `idt.extract.Extraction`.
     with_vectors
         Give the flow of the codec's motion vectors, and grey frames.
@@ -99,8 +100,11 @@ def pictures(
         The video cannot be read, has no motion vectors, or ends before `start`.
     """
     n_decoded = 0
-    source = _with_blocks if with_vectors else _plain
-    for picture in islice(source(video, name, max_side, stages), stop):
+    if with_vectors:
+        source = _with_blocks(video, name, max_side, stages)
+    else:
+        source = _plain(video, name, max_side, threads, stages)
+    for picture in islice(source, stop):
         n_decoded += 1
         if picture.index >= start:
             yield picture
@@ -113,12 +117,17 @@ def pictures(
 
 
 def _plain(
-    video: Path | Iterable[np.ndarray], name: str, max_side: int | None, stages: Stages
+    video: Path | Iterable[np.ndarray],
+    name: str,
+    max_side: int | None,
+    threads: int,
+    stages: Stages,
 ) -> Iterator[Picture]:
     """Frames alone."""
     if isinstance(video, Path):
         # Scaled down here, where the size before is still known.
-        images = frames(video, max_side=None if max_side is None else LARGEST_SIDE)
+        limit = None if max_side is None else LARGEST_SIDE
+        images = frames(video, max_side=limit, threads=threads)
     else:
         images = _of_one_size(video, name)
     index = 0

@@ -12,6 +12,7 @@ from idt.lanes import (
     choose_above,
     choose_equal,
     clip,
+    fetch,
     fill,
     floor,
     gather,
@@ -21,6 +22,7 @@ from idt.lanes import (
     lowest,
     ramp,
     rint,
+    root,
     smaller,
     to_floats,
     to_wholes,
@@ -97,6 +99,34 @@ def test_operations_on_whole_numbers_are_those_of_numpy():
         _calculate_wholes(a, y, grey, out, floats)
         np.testing.assert_array_equal(out, [x + y, x - y, x * y, grey[1:], np.trunc(parts)])
         np.testing.assert_array_equal(floats[:WIDTH], x.astype(np.float32))
+
+
+@njit
+def _bound_and_root(a, b, out):
+    put(out, 0, larger(load(b, 0), load(a, 0)))
+    put(out, WIDTH, root(load(a, 0)))
+
+
+def test_the_second_of_larger_and_roots_keep_nan():
+    a = np.array([0.25, 2, -1, -0.0, np.nan, 1e-40, np.inf, 3], np.float32)
+    b = np.array([0.5, 1, 0, -1, 0, 1, 0, 3], np.float32)
+    out = np.empty((2, WIDTH), np.float32)
+    _bound_and_root(a, b, out)
+    np.testing.assert_array_equal(out[0], [0.5, 2, 0, 0, np.nan, 1, np.inf, 3])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(out[1], np.sqrt(a))
+
+
+@njit
+def _fetch(array):
+    fetch(array, 5)
+    fetch(array, 10**6)
+
+
+def test_what_is_fetched_stays_as_it_is():
+    array = np.arange(20, dtype=np.float32)
+    _fetch(array)  # far behind the end nothing happens
+    np.testing.assert_array_equal(array, np.arange(20))
 
 
 @njit
