@@ -171,9 +171,9 @@ def _strongest(eigenvalues: np.ndarray, allowed: np.ndarray) -> np.float32:
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _peaks_from(eigenvalues: np.ndarray, y: int, first: int, threshold: np.float32) -> int:
-    """Bits of the next `WIDTH` pixels of a row that exceed a threshold and have no larger neighbour.
+    """Bits of the next `WIDTH` pixels of a row that exceed a threshold and all their neighbours.
 
-    Fewer are looked at where the last column is near; it has no bit.
+    Neighbours may be as large. The last column is left out.
     """
     n_columns = eigenvalues.shape[1]
     bits = 0
