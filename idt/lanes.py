@@ -105,12 +105,18 @@ def load(context: Any, array: Any, index: Any) -> Any:
 
 @_instruction
 def store(context: Any, array: Any, index: Any, lanes: Any) -> Any:
-    """Write lanes into a float32 array, or whole numbers into an int32 one, from an index on."""
-    _check_array(array, types.int32 if lanes == WHOLES else types.float32)
+    """Write lanes into a float32 array from a flat index on; whole numbers into an integer one.
+
+    Of them a uint8 array keeps the lowest eight bits.
+    """
+    _check_array(array, *([types.int32, types.uint8] if lanes == WHOLES else [types.float32]))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address = _address(context, builder, signature.args[0], *arguments[:2])
-        builder.store(arguments[2], address, align=4)
+        numbers = arguments[2]
+        if array.dtype == types.uint8:
+            numbers = builder.trunc(numbers, address.type.pointee)
+        builder.store(numbers, address, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes if lanes == WHOLES else LANES), generate
@@ -134,14 +140,15 @@ def fetch(context: Any, array: Any, index: Any) -> Any:
 
 @_instruction
 def fill(context: Any, value: Any) -> Any:
-    """Lanes of one value."""
+    """Lanes of one value; whole numbers of an int32."""
+    kind, vector = (WHOLES, _INDICES) if value == types.int32 else (LANES, _FLOATS)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        nothing = ir.Constant(_FLOATS, ir.Undefined)
+        nothing = ir.Constant(vector, ir.Undefined)
         first = builder.insert_element(nothing, arguments[0], ir.Constant(_INDEX, 0))
         return builder.shuffle_vector(first, nothing, ir.Constant(_INDICES, [0] * WIDTH))
 
-    return LANES(types.float32), generate
+    return kind(types.int32 if kind == WHOLES else types.float32), generate
 
 
 @_instruction
@@ -331,3 +338,5 @@ _define(operator.mul, LANES, "fmul")
 _define(operator.add, WHOLES, "add")
 _define(operator.sub, WHOLES, "sub")
 _define(operator.mul, WHOLES, "mul")
+_define(operator.and_, WHOLES, "and_")
+_define(operator.rshift, WHOLES, "ashr")

@@ -173,7 +173,7 @@ def _strongest(eigenvalues: np.ndarray, allowed: np.ndarray) -> np.float32:
 def _peaks_from(eigenvalues: np.ndarray, y: int, first: int, threshold: np.float32) -> int:
     """Bits of the next `WIDTH` pixels of a row above a threshold and no smaller than around them.
 
-    Fewer are looked at where the last column is near; it has no bit.
+    Neighbours may be as large. The last column is left out.
     """
     n_columns = eigenvalues.shape[1]
     bits = 0

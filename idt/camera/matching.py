@@ -9,11 +9,20 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from idt import lanes
 from idt.lanes import WIDTH, absolute, bits_above, fill, load
 from idt.surf import Keypoints
 
 MATCH_RADIUS = 25.0  # pixels; matches must move less than this along x and along y
+
+
+@njit(cache=True, nogil=True)
+def _split(points: np.ndarray) -> np.ndarray:
+    """Flat planes x and y of float32 points, behind whose end `WIDTH` more numbers may be read."""
+    n_points = len(points)
+    planes = np.empty(2 * n_points + WIDTH, np.float32)
+    for k in range(n_points):
+        planes[k], planes[n_points + k] = points[k, 0], points[k, 1]
+    return planes
 
 
 @njit(cache=True, nogil=True)
@@ -22,9 +31,9 @@ def _find_near(
 ) -> int:
     """Fill the indices of the points less than a radius away along x and y; returns their number.
 
-    `planes` (x, y) are float32 (2, n) from `idt.lanes.empty`, `near` has room for n + 1.
+    `planes` are what `_split` returned for n points, `near` has room for n + 1.
     """
-    n_points, n_near = planes.shape[1], 0
+    n_points, n_near = len(near) - 1, 0
     centre_x, centre_y, limit = fill(x), fill(y), fill(radius)
     for first in range(0, n_points, WIDTH):
         inside = bits_above(limit, absolute(load(planes, first) - centre_x))
@@ -41,17 +50,17 @@ def _find_near(
 def _match_nearest(
     points: np.ndarray,
     descriptors: np.ndarray,
-    previous_planes: np.ndarray,
+    previous_points: np.ndarray,
     previous_descriptors: np.ndarray,
     radius: np.float32,
     out: np.ndarray,
 ) -> None:
     """Index of the nearest previous descriptor within the radius, or -1; sums may be reordered."""
-    near = np.empty(previous_planes.shape[1] + 1, np.int64)
+    planes, near = _split(previous_points), np.empty(len(previous_points) + 1, np.int64)
     for i in range(len(points)):
         best = np.float32(np.inf)
         out[i] = -1
-        n_near = _find_near(previous_planes, points[i, 0], points[i, 1], radius, near)
+        n_near = _find_near(planes, points[i, 0], points[i, 1], radius, near)
         for j in near[:n_near]:
             total = np.float32(0)
             for k in range(descriptors.shape[1]):
@@ -76,17 +85,17 @@ def _count_bits(word: np.uint64) -> np.uint64:
 def _match_nearest_bits(
     points: np.ndarray,
     words: np.ndarray,
-    previous_planes: np.ndarray,
+    previous_points: np.ndarray,
     previous_words: np.ndarray,
     radius: np.float32,
     out: np.ndarray,
 ) -> None:
     """Index of the previous descriptor with the fewest other bits within the radius, or -1."""
-    near = np.empty(previous_planes.shape[1] + 1, np.int64)
+    planes, near = _split(previous_points), np.empty(len(previous_points) + 1, np.int64)
     for i in range(len(points)):
         best = np.uint64(0xFFFFFFFFFFFFFFFF)
         out[i] = -1
-        n_near = _find_near(previous_planes, points[i, 0], points[i, 1], radius, near)
+        n_near = _find_near(planes, points[i, 0], points[i, 1], radius, near)
         for j in near[:n_near]:
             total = np.uint64(0)
             for k in range(words.shape[1]):
@@ -131,12 +140,12 @@ def match_keypoints(
         )
     nearest = np.empty(len(current), np.int64)
     near = np.float32(radius)
-    planes = lanes.empty(2, len(previous))
-    planes[:] = previous.points.T
     if after.dtype == np.uint8:
-        _match_nearest_bits(current.points, _words(after), planes, _words(before), near, nearest)
+        _match_nearest_bits(
+            current.points, _words(after), previous.points, _words(before), near, nearest
+        )
     else:
-        _match_nearest(current.points, after, planes, before, near, nearest)
+        _match_nearest(current.points, after, previous.points, before, near, nearest)
     found = nearest >= 0
     return previous.points[nearest[found]], current.points[found]
 

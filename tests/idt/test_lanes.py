@@ -84,6 +84,9 @@ def _calculate_wholes(a, b, grey, out, floats):
     put(out, 2 * WIDTH, x * y)
     put(out, 3 * WIDTH, load(grey, 1))
     put(out, 4 * WIDTH, to_wholes(load(floats, WIDTH)))
+    put(out, 5 * WIDTH, x & y)
+    put(out, 6 * WIDTH, x >> fill(np.int32(3)))
+    put(grey, 0, load(grey, 1) + fill(np.int32(300)))
     put(floats, 0, to_floats(x))
 
 
@@ -94,10 +97,13 @@ def test_operations_on_whole_numbers_are_those_of_numpy():
         grey = rng.integers(0, 256, 1 + WIDTH).astype(np.uint8)
         x, y = a[3:] << 10, b[:WIDTH].copy()
         a[3:] = x
-        out, floats = np.empty((5, WIDTH), np.int32), np.empty(2 * WIDTH, np.float32)
+        out, floats = np.empty((7, WIDTH), np.int32), np.empty(2 * WIDTH, np.float32)
         floats[WIDTH:] = parts = rng.normal(scale=9, size=WIDTH)
-        _calculate_wholes(a, y, grey, out, floats)
-        np.testing.assert_array_equal(out, [x + y, x - y, x * y, grey[1:], np.trunc(parts)])
+        found = grey.copy()
+        _calculate_wholes(a, y, found, out, floats)
+        expected = [x + y, x - y, x * y, grey[1:], np.trunc(parts), x & y, x >> 3]
+        np.testing.assert_array_equal(out, expected)
+        np.testing.assert_array_equal(found[:-1], (grey[1:].astype(int) + 300) % 256)
         np.testing.assert_array_equal(floats[:WIDTH], x.astype(np.float32))
 
 
