@@ -150,59 +150,63 @@ def seed_points(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _local_maxima(
-    eigenvalues: np.ndarray, threshold: np.float32, allowed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Raster indices and values of the 3 x 3 maxima above a threshold, the border left out."""
+    eigenvalues: np.ndarray, threshold: np.float32, allowed: np.ndarray, keys: np.ndarray
+) -> int:
+    """Fill `keys` with the 3 x 3 maxima above a threshold, the border left out; give their number.
+
+    Keys sort by falling eigenvalue, then by raster index, which are their upper and lower halves.
+    """
     n_rows, n_columns = eigenvalues.shape
-    index = np.empty(eigenvalues.size, np.int64)
-    value = np.empty(eigenvalues.size, np.float32)
+    highest = np.empty(n_columns, np.float32)
+    is_maximum = np.empty(n_columns, np.bool_)
+    bits = eigenvalues.view(np.uint32)
     n_found = 0
     for y in range(1, n_rows - 1):
+        above, here, below = eigenvalues[y - 1], eigenvalues[y], eigenvalues[y + 1]
+        # Without branches, which nothing could predict.
+        for x in range(n_columns):
+            highest[x] = max(max(above[x], below[x]), here[x])
         for x in range(1, n_columns - 1):
-            centre = eigenvalues[y, x]
-            if centre <= threshold or not allowed[y, x]:
-                continue
-            if (
-                eigenvalues[y, x - 1] > centre
-                or eigenvalues[y, x + 1] > centre
-                or eigenvalues[y - 1, x] > centre
-                or eigenvalues[y + 1, x] > centre
-                or eigenvalues[y - 1, x - 1] > centre
-                or eigenvalues[y - 1, x + 1] > centre
-                or eigenvalues[y + 1, x - 1] > centre
-                or eigenvalues[y + 1, x + 1] > centre
-            ):
-                continue
-            index[n_found] = y * n_columns + x
-            value[n_found] = centre
-            n_found += 1
-    return index[:n_found], value[:n_found]
+            around = max(max(highest[x - 1], highest[x + 1]), highest[x])
+            is_maximum[x] = (here[x] >= around) & (here[x] > threshold)
+        for x in range(1, n_columns - 1):
+            if is_maximum[x] and allowed[y, x]:
+                falling = np.uint64(np.uint32(0xFFFFFFFF) - bits[y, x])
+                keys[n_found] = (falling << np.uint64(32)) + np.uint64(y * n_columns + x)
+                n_found += 1
+    return n_found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _keep_distant(
-    index: np.ndarray, shape: tuple[int, int], distance: float, limit: int
-) -> np.ndarray:
-    """Greedy choice, in the given order, of points that keep a distance from all chosen ones."""
+    keys: np.ndarray, n_rows: int, n_columns: int, distance: float, points: np.ndarray
+) -> int:
+    """Fill `points` with those that keep a distance from all before them; give their number."""
     radius = int(np.ceil(distance))
-    chosen = np.zeros(shape, np.bool_)
-    points = np.empty((limit, 2), np.float32)
+    width = n_columns + 2 * radius
+    # Flat offsets of what a point keeps free, in a frame with a margin of the radius.
+    around = np.empty((2 * radius + 1) ** 2, np.int64)
+    n_around = 0
+    for v in range(-radius, radius + 1):
+        for u in range(-radius, radius + 1):
+            if u * u + v * v < distance * distance:
+                around[n_around] = v * width + u
+                n_around += 1
+    taken = np.zeros((n_rows + 2 * radius) * width, np.bool_)
     n_points = 0
-    for k in index:
-        if n_points == limit:
+    for key in keys:
+        if n_points == len(points):
             break
-        y, x = k // shape[1], k % shape[1]
-        free = True
-        for v in range(max(y - radius, 0), min(y + radius + 1, shape[0])):
-            for u in range(max(x - radius, 0), min(x + radius + 1, shape[1])):
-                if chosen[v, u] and (u - x) ** 2 + (v - y) ** 2 < distance * distance:
-                    free = False
-        if free:
-            chosen[y, x] = True
+        index = np.int64(key & np.uint64(0xFFFFFFFF))
+        y, x = index // n_columns, index % n_columns
+        place = (y + radius) * width + x + radius
+        if not taken[place]:
+            for k in range(n_around):
+                taken[place + around[k]] = True
             points[n_points, 0] = x
             points[n_points, 1] = y
             n_points += 1
-    return points[:n_points]
+    return n_points
 
 
 def corners(
@@ -235,12 +239,17 @@ def corners(
     """
     if allowed is None:
         allowed = np.ones(eigenvalues.shape, np.bool_)
+        strongest = max(float(eigenvalues.max()), 0)
     elif allowed.shape != eigenvalues.shape:
         raise ValueError(
             f"allowed must have the frame's shape {eigenvalues.shape}, got {allowed.shape}; "
             "give one bool a pixel"
         )
-    strongest = float(eigenvalues.max(where=allowed, initial=0))
-    index, value = _local_maxima(eigenvalues, np.float32(strongest * quality), allowed)
-    order = np.argsort(-value, kind="stable")
-    return _keep_distant(index[order], eigenvalues.shape, distance, limit)
+    else:
+        strongest = float(eigenvalues.max(where=allowed, initial=0))
+    keys = np.empty(eigenvalues.size, np.uint64)
+    n_found = _local_maxima(eigenvalues, np.float32(strongest * quality), allowed, keys)
+    points = np.empty((limit, 2), np.float32)
+    n_rows, n_columns = eigenvalues.shape
+    n_points = _keep_distant(np.sort(keys[:n_found]), n_rows, n_columns, distance, points)
+    return points[:n_points]
