@@ -13,6 +13,7 @@ from idt.extract.source import Picture
 from idt.extract.stages import Stages
 from idt.flow import codec_flow
 from idt.trajectories import META_COLUMNS, lear_text
+from idt.trajectories.half import round_to_half
 from idt.video import VECTOR
 
 GRAIN = 4  # pixels of the texture
@@ -37,6 +38,8 @@ def load_kernels(options: ExtractOptions, *, as_text: bool = False) -> None:
     if as_text:
         meta = np.zeros((1, len(META_COLUMNS)), np.float32)
         lear_text.to_text(meta, {"hog": np.zeros((1, 1), np.float32)})
+    else:
+        round_to_half(np.zeros(1, np.float32), np.zeros(1, np.float16))
 
 
 def _pictures(options: ExtractOptions, side: int) -> Iterator[Picture]:
