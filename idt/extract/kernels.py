@@ -30,7 +30,13 @@ def load_kernels(options: ExtractOptions, *, as_text: bool = False) -> None:
     as_text
         Whether it writes text.
     """
-    short = replace(options, track_length=options.n_time_cells, detect_people=False)
+    # All tracks move with the camera; some have to be kept.
+    short = replace(
+        options,
+        track_length=options.n_time_cells,
+        detect_people=False,
+        remove_camera_tracks=False,
+    )
     # Three scales, and more than the 50 matches that a homography takes.
     side = max(2 * options.patch_size, 64)
     for _ in track(_pictures(short, side), short, stages=Stages()):
