@@ -43,8 +43,9 @@ class Stored:
     frames
         HDF5 file with the dataset ``frames``, uint8 (frame, row, column, 3), RGB.
     flow
-        HDF5 file with the dataset ``flow``, uint8 (field, row, column, 2); None where none was
-        asked for. n frames have n - 1 fields, a single frame has one, of no motion.
+        HDF5 file with the dataset ``flow``, uint8 (field, row, column, 2), or 4 with the flow
+        backward; None where none was asked for. n frames have n - 1 fields, a single frame has
+        one, of no motion.
     n_frames
         Number of frames that were decoded.
     height, width
@@ -124,15 +125,15 @@ class Batch:
 
     Attributes
     ----------
-    rgb : Tensor of float32, shape (batch, segment, 3, 1, row, column)
+    rgb : Tensor of float32, shape (batch, segment, 3, frame, row, column)
         In [0, 1].
-    flow : Tensor of float32, shape (batch, segment, 2, time, row, column)
-        Pixels per frame, channels ``(dx, dy)``.
+    flow : Tensor of float32, shape (batch, segment, 2, time, row, column), or None
+        Pixels per frame, channels ``(dx, dy)``; None for networks that see none.
     labels : Tensor of int64, shape (batch,)
     """
 
     rgb: torch.Tensor
-    flow: torch.Tensor
+    flow: torch.Tensor | None
     labels: torch.Tensor
 
 
@@ -182,7 +183,7 @@ def store(
         flow_settings = {**settings, "flow": flow.fingerprint()}
         flow_file = folder / f"{_key(flow_settings)}.flow.h5"
         if not _is_made_by(flow_file, flow_settings):
-            still = np.full((height, width, 2), optical.ZERO, np.uint8)
+            still = np.full((height, width, flow.n_channels), optical.ZERO, np.uint8)
             fields = optical.fields(_stored_frames(frames_file), settings=flow)
             _write(flow_file, "flow", fields if n_frames > 1 else [still], flow_settings)
     return Stored(path, frames_file, flow_file, n_frames, height, width)
@@ -205,13 +206,13 @@ def store_all(
 
 def read_clip(
     stored: Stored, clip: Clip, view: View, cutting: Cutting
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Cut one clip out of a stored video.
 
     Parameters
     ----------
     stored
-        With flow.
+        With flow, where the clip has fields.
     clip
         Which frames and fields.
     view
@@ -223,31 +224,48 @@ def read_clip(
 
     Returns
     -------
-    rgb : ndarray of float32, shape (segment, 3, 1, row, column)
+    rgb : ndarray of float32, shape (segment, 3, frame, row, column)
         In [0, 1].
-    flow : ndarray of float32, shape (segment, 2, time, row, column)
-        Pixels per frame. In a flipped view the x components are negated.
+    flow : ndarray of float32, shape (segment, 2, time, row, column), or None
+        Pixels per frame. In a flipped view the x components are negated. None for a clip without
+        fields.
     """
+    size = cutting.size
+    n_segments, n_images = clip.frames.shape
+    rgb = np.empty((n_segments, 3, n_images, size, size), np.float32)
+    with h5py.File(stored.frames) as file:
+        for segment, image in np.ndindex(n_segments, n_images):
+            pixels = _cut(file["frames"][clip.frames[segment, image]], view, size)
+            rgb[segment, :, image] = pixels.transpose(2, 0, 1) / np.float32(255)
+    n_fields = clip.fields.shape[1] + clip.backward.shape[1]
+    if not n_fields:
+        return mirrored(rgb, None) if view.flip else (rgb, None)
+    flow = np.empty((n_segments, 2, n_fields, size, size), np.float32)
+    for segment, motion in enumerate(_motion(stored, clip, cutting)):
+        for time, field in enumerate(motion):
+            flow[segment, :, time] = _cut(field, view, size).transpose(2, 0, 1)
+    return mirrored(rgb, flow) if view.flip else (rgb, flow)
+
+
+def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray]:
+    """Flow of each chunk, float32 (time, row, column, 2): forward, then backward."""
     if stored.flow is None:
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
-    with h5py.File(stored.frames) as frames_file, h5py.File(stored.flow) as flow_file:
-        frames = np.stack([frames_file["frames"][index] for index in clip.frames])
-        fields = np.stack([_slab(flow_file["flow"], indices) for indices in clip.fields])
-    motion = optical.dequantise(fields, bound=cutting.bound)
-    n_segments, n_fields = motion.shape[:2]
-    if cutting.subtract_mean:
-        for field in motion.reshape(-1, *motion.shape[2:]):
-            field -= np.array(cv2.mean(field)[:2], np.float32)
-    rgb = np.empty((n_segments, 3, 1, cutting.size, cutting.size), np.float32)
-    flow = np.empty((n_segments, 2, n_fields, cutting.size, cutting.size), np.float32)
-    for segment in range(n_segments):
-        image = _cut(frames[segment], view, cutting.size)
-        rgb[segment, :, 0] = image.transpose(2, 0, 1) / np.float32(255)
-        for time in range(n_fields):
-            flow[segment, :, time] = _cut(motion[segment, time], view, cutting.size).transpose(
-                2, 0, 1
-            )
-    return mirrored(rgb, flow) if view.flip else (rgb, flow)
+    with h5py.File(stored.flow) as file:
+        for forward, backward in zip(clip.fields, clip.backward, strict=True):
+            levels = _slab(file["flow"], forward)[..., :2]
+            if len(backward):
+                if file["flow"].shape[-1] < 4:
+                    raise ValueError(
+                        f"stored must have flow backward, got none for {stored.video}; give "
+                        "`store` flow with backward=True"
+                    )
+                levels = np.concatenate([levels, _slab(file["flow"], backward)[..., 2:]])
+            motion = optical.dequantise(levels, bound=cutting.bound)
+            means = np.array([cv2.mean(field)[:2] for field in motion], np.float32)
+            if clip.along_paths:
+                motion = optical.follow(motion)
+            yield motion - means[:, None, None] if cutting.subtract_mean else motion
 
 
 def read_frames(stored: Stored, n_frames: int) -> np.ndarray:
@@ -271,17 +289,45 @@ def read_frames(stored: Stored, n_frames: int) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) / np.float32(255)
 
 
-def mirrored(rgb: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def grid_views(stored: Stored, size: int, n: int) -> list[View]:
+    """Boxes for testing, in raster order.
+
+    Parameters
+    ----------
+    stored
+        The video.
+    size
+        Side of the network's input in pixels.
+    n
+        1 for the whole frame; else n x n boxes of that size, or of the frame's shorter side where
+        that is less, spread evenly from edge to edge.
+    """
+    if n < 1:
+        raise ValueError(f"grid must be at least 1, got {n}; 3 gives nine crops")
+    if n == 1:
+        return [View(top=0, left=0, height=stored.height, width=stored.width)]
+    side = min(size, stored.height, stored.width)
+    tops, lefts = (
+        np.rint(np.linspace(0, length - side, n)).astype(int)
+        for length in (stored.height, stored.width)
+    )
+    return [View(int(top), int(left), side, side) for top in tops for left in lefts]
+
+
+def mirrored(rgb: np.ndarray, flow: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Flip clips left to right: columns reversed, x components of the flow negated.
 
     Parameters
     ----------
-    rgb : ndarray of float32, shape (..., 3, 1, row, column)
-    flow : ndarray of float32, shape (..., 2, time, row, column)
+    rgb : ndarray of float32, shape (..., 3, frame, row, column)
+    flow : ndarray of float32, shape (..., 2, time, row, column), or None
     """
+    rgb = rgb[..., ::-1].copy()
+    if flow is None:
+        return rgb, None
     flow = flow[..., ::-1].copy()
     flow[..., 0, :, :, :] *= -1
-    return rgb[..., ::-1].copy(), flow
+    return rgb, flow
 
 
 def training_batches(
@@ -315,7 +361,7 @@ def training_batches(
     rng = np.random.default_rng([seed, epoch])
     order = balanced_order(np.asarray(labels), n_clips, rng)
 
-    def cut(place: int) -> tuple[np.ndarray, np.ndarray]:
+    def cut(place: int) -> tuple[np.ndarray, np.ndarray | None]:
         own = np.random.default_rng([seed, epoch, place])
         chosen = videos[order[place]]
         clip = spec.random(chosen.n_frames, own)
@@ -327,7 +373,7 @@ def training_batches(
         chosen = np.asarray(labels, np.int64)[order[places.start : places.stop]]
         return Batch(
             torch.from_numpy(np.stack(rgb)),
-            torch.from_numpy(np.stack(flow)),
+            None if flow[0] is None else torch.from_numpy(np.stack(flow)),
             torch.from_numpy(chosen),
         )
 

@@ -33,6 +33,7 @@ __all__ = [
     "TINY",
     "Backbone",
     "build",
+    "classifier",
     "cross_modality",
     "freeze_batch_norm",
     "inflate",
@@ -129,6 +130,13 @@ def side(name: str) -> int | None:
         return None
     with torch.device("meta"):
         return build(name, 33 if name.startswith("slow") else 3).side
+
+
+def classifier(name: str, num_classes: int, dropout: float) -> dict[str, Any]:
+    """Options for a backbone to come with fully connected layers of its own, if it has such."""
+    if name not in FULLY_CONNECTED:
+        return {}
+    return {"num_classes": num_classes, "dropout": dropout}
 
 
 def build(

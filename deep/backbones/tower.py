@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deep.backbones import build, freeze_batch_norm, resolve
+from deep.backbones import FULLY_CONNECTED, build, freeze_batch_norm, resolve
 
 FLOW_SCALE = 2.0  # pixels per frame that become 1 at the input; most motion at 128 rows is below
 MODALITIES = {"rgb": 3, "flow": 2, "rgb-difference": 3}  # channels at one time
@@ -63,6 +63,8 @@ class Tower(nn.Module):
         super().__init__()
         channels = MODALITIES[modality]
         self.name = resolve(backbone)
+        if self.name in FULLY_CONNECTED and modality != "rgb":
+            options["temporal"] = True
         self.modality = modality
         self.n_times = n_times
         self.frozen = frozen

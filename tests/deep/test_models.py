@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from deep import backbones, models
 from deep.backbones.efficientnet import EfficientNetLite0
+from deep.clips import ClipSpec
 
 N_CLASSES, SIZE = 3, 64
 
@@ -20,24 +21,23 @@ def module(request: pytest.FixtureRequest) -> Any:
     return models.load(request.param)
 
 
-def batch(module: Any, n: int) -> dict[str, torch.Tensor]:
+def batch(spec: ClipSpec, n: int, *, size: int = SIZE) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    segments, stack = module.INPUT.segments, module.INPUT.stack
-    return {
-        "rgb": torch.rand(n, segments, 3, 1, SIZE, SIZE, generator=generator),
-        "flow": 3 * torch.randn(n, segments, 2, stack, SIZE, SIZE, generator=generator),
+    inputs = {
+        "rgb": torch.rand(n, spec.segments, 3, len(spec.frames), size, size, generator=generator)
     }
-
-
-def loss_of(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    labels = torch.arange(len(inputs["rgb"])) % N_CLASSES
-    heads = network.heads(**inputs)
-    return torch.stack([functional.cross_entropy(h, labels) for h in heads.values()]).sum()
+    if spec.stack:
+        inputs["flow"] = 3 * torch.randn(
+            n, spec.segments, 2, spec.stack, size, size, generator=generator
+        )
+    return inputs
 
 
 def check_learns_everywhere(network: Any, inputs: dict[str, torch.Tensor]) -> None:
     network.train()
-    loss = loss_of(network, inputs)
+    labels = torch.arange(len(inputs["rgb"])) % N_CLASSES
+    heads = network.heads(**inputs)
+    loss = torch.stack([functional.cross_entropy(h, labels) for h in heads.values()]).sum()
     assert torch.isfinite(loss)
     loss.backward()
     for name, parameter in network.named_parameters():
@@ -50,7 +50,7 @@ def check_learns_everywhere(network: Any, inputs: dict[str, torch.Tensor]) -> No
 def test_shapes_and_gradients(module: Any) -> None:
     torch.manual_seed(0)
     network = module.build(N_CLASSES, backbone="small")
-    inputs = batch(module, 4)
+    inputs = batch(module.INPUT, 4)
     assert network(**inputs).shape == (4, N_CLASSES)
     for logits in network.heads(**inputs).values():
         assert logits.shape == (4, N_CLASSES)
@@ -60,7 +60,7 @@ def test_shapes_and_gradients(module: Any) -> None:
 def test_clips_of_a_batch_are_independent_in_evaluation(module: Any) -> None:
     torch.manual_seed(0)
     network = module.build(N_CLASSES, backbone="small").eval()
-    inputs = batch(module, 3)
+    inputs = batch(module.INPUT, 3)
     with torch.inference_mode():
         together = network(**inputs)
         alone = torch.cat(
@@ -72,7 +72,7 @@ def test_clips_of_a_batch_are_independent_in_evaluation(module: Any) -> None:
 
 def test_forward_is_the_fusion_of_the_heads(module: Any) -> None:
     network = module.build(N_CLASSES, backbone="small").eval()
-    inputs = batch(module, 2)
+    inputs = batch(module.INPUT, 2)
     with torch.inference_mode():
         torch.testing.assert_close(network(**inputs), network.fuse(network.heads(**inputs)))
 
@@ -83,49 +83,34 @@ def test_pretrained_backbone(module: Any, requires: Any) -> None:
     torch.manual_seed(0)
     options = {key: v for key, v in module.FINE_TUNE.items() if key.startswith("frozen")}
     network = module.build(N_CLASSES, backbone="efficientnet-lite0", **options)
-    check_learns_everywhere(network, batch(module, 3))
+    check_learns_everywhere(network, batch(module.INPUT, 3))
 
 
 def test_wrong_inputs(module: Any) -> None:
     network = module.build(N_CLASSES, backbone="small")
-    inputs = batch(module, 1)
-    with pytest.raises(ValueError, match=r"flow must have shape \(batch, segment, 2, 10"):
-        network(rgb=inputs["rgb"], flow=inputs["flow"][:, :, :, :8])
+    inputs = batch(module.INPUT, 1)
     with pytest.raises(ValueError, match="rgb"):
         network()
+    for name, clips in inputs.items():
+        wrong = {**inputs, name: torch.cat([clips, clips], dim=3)}
+        with pytest.raises(ValueError, match=rf"{name} must have shape \(batch, segment, \d, \d+"):
+            network(**wrong)
 
 
-def test_late_fusion_is_the_mean_of_softmaxes() -> None:
-    network = models.load("two-stream").build(2, backbone="small")
-    heads = {
-        "spatial": torch.tensor([[0.0, 0.0]]),
-        "temporal": torch.tensor([[0.0, torch.log(torch.tensor(3.0))]]),
-    }
-    expected = torch.tensor([[(0.5 + 0.25) / 2, (0.5 + 0.75) / 2]])
-    torch.testing.assert_close(network.fuse(heads).exp(), expected)
-
-
-def test_one_stream_alone() -> None:
-    module = models.load("two-stream")
-    network = module.build(N_CLASSES, backbone="small").eval()
-    assert list(network.heads(flow=batch(module, 1)["flow"])) == ["temporal"]
-    assert network(rgb=batch(module, 1)["rgb"]).shape == (1, N_CLASSES)
-
-
-@pytest.mark.parametrize("fusion", ["conv3d", "sum", "max", "concat", "conv"])
-def test_every_fusion_builds(fusion: str) -> None:
-    module = models.load("conv-fusion")
-    network = module.build(N_CLASSES, backbone="small", fusion=fusion)
-    check_learns_everywhere(network, batch(module, 2))
+def test_every_option_is_described(module: Any) -> None:
+    for name in models.options(module.__name__.rsplit(".", 1)[-1].replace("_", "-")):
+        assert f"\n    {name}\n" in module.build.__doc__, name
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(ValueError, match="conv-fusion, two-stream, got 'resnet'"):
+    listed = ", ".join(models.available())
+    with pytest.raises(ValueError, match=f"one of {listed}, got 'resnet'"):
         models.load("resnet")
-    with pytest.raises(ValueError, match=r"auto, small, efficientnet-lite0, .*, got 'vgg'"):
-        models.load("two-stream").build(2, backbone="vgg")
-    with pytest.raises(ValueError, match="conv3d, sum, max, concat, conv, got 'mul'"):
-        models.load("conv-fusion").build(2, fusion="mul")
+    for name in models.available():
+        with pytest.raises(ValueError, match=r"auto, small, efficientnet-lite0, .*, got 'vgg'"):
+            models.load(name).build(2, backbone="vgg")
+        with pytest.raises(ValueError, match=f"variant of {name} must be one of .*, got 'x'"):
+            models.variant_options(name, "x")
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +119,8 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.util, "find_spec", lambda name: None if "efficientnet" in name else find(name)
     )
     assert backbones.resolve("auto") == "small"
-    with pytest.raises(ImportError, match=r"pip install trajfuse\[pretrained\]"):
-        backbones.resolve("efficientnet-lite0")
+    for name in ("efficientnet-lite0", "efficientnet-lite0-tiny", "small/efficientnet-lite0"):
+        with pytest.raises(ImportError, match=r"pip install trajfuse\[pretrained\]"):
+            backbones.resolve(name)
     with pytest.raises(ImportError, match=r"pip install trajfuse\[pretrained\]"):
         EfficientNetLite0(3)
