@@ -37,6 +37,7 @@ __all__ = [
     "cross_modality",
     "freeze_batch_norm",
     "inflate",
+    "layers",
     "pair",
     "pretrained_installed",
     "resolve",
@@ -130,6 +131,16 @@ def side(name: str) -> int | None:
         return None
     with torch.device("meta"):
         return build(name, 33 if name.startswith("slow") else 3).side
+
+
+def layers(name: str) -> dict[str, int]:
+    """Names and channels of a backbone's layers, with a classifier of one class if it has one."""
+    kind = _KINDS[resolve(name)]
+    if isinstance(kind, type) and hasattr(kind, "LAYERS"):
+        return dict(kind.LAYERS)
+    with torch.device("meta"):
+        channels = 33 if name.startswith("slow") else 3
+        return build(name, channels, **classifier(name, 1, 0.5)).layers
 
 
 def classifier(name: str, num_classes: int, dropout: float) -> dict[str, Any]:

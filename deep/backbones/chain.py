@@ -13,6 +13,7 @@ of squares (PyTorch divides by n, so 5e-4 here), beta = 0.75.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -162,7 +163,7 @@ class Chain(Backbone):
     temporal
         Whether it sees flow: leaves out what the plan keeps for the spatial net.
     doubled
-        A layer behind which twice its channels come in, those of another network concatenated.
+        Layers behind which twice their channels come in, those of another network concatenated.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class Chain(Backbone):
         num_classes: int | None = None,
         dropout: float = 0.5,
         temporal: bool = False,
-        doubled: str | None = None,
+        doubled: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.side = plan.side
@@ -184,7 +185,7 @@ class Chain(Backbone):
             layers |= {"fc6": plan.hidden[0], "fc7": plan.hidden[1], "fc8": num_classes}
         self.last = last or list(layers)[-1]
         self.layers = cut(layers, self.last)
-        wide = {name: (2 if name == doubled else 1) * n for name, n in self.layers.items()}
+        wide = {name: (2 if name in doubled else 1) * n for name, n in self.layers.items()}
         width, convolutions = in_channels, list[nn.Module]()
         self.ends: list[int] = []  # index behind each ReLU
         for layer in plan.layers:

@@ -86,6 +86,7 @@ def settle(
     module = models.load(model)
     published = models.variant_options(model, variant) if variant else {}
     backbone = backbones.resolve(published.pop("backbone", backbone))
+    segments = segments or published.pop("segments", None)
     own = models.options(model) - {"backbone", "segments"}
     options = (*OPTIONS, *sorted(own))
     unknown = sorted(set(given) - set(options))

@@ -159,10 +159,10 @@ def test_fully_connected_over_larger_maps_is_itself_at_every_place() -> None:
 
 def test_doubled_channels_come_in() -> None:
     plain, wide = (
-        build("cnn-m-2048-tiny", 3, num_classes=4, doubled=layer) for layer in (None, "relu5")
+        build("cnn-m-2048-tiny", 3, num_classes=4, doubled=layers) for layers in ((), ("relu5",))
     )
     assert n_parameters(wide) - n_parameters(plain) == 64 * 32  # full6 sees 1 x 1 maps here
-    middle = build("cnn-m-2048-tiny", 3, num_classes=4, doubled="relu2")
+    middle = build("cnn-m-2048-tiny", 3, num_classes=4, doubled=("relu2",))
     maps = middle.run(torch.rand(1, 3, 64, 64), until="relu2")
     assert middle.run(torch.cat([maps, maps], dim=1), after="relu2").shape == (1, 4, 1, 1)
 
@@ -290,7 +290,7 @@ def test_wrong_options() -> None:
     with pytest.raises(ValueError, match="options of backbone small must be of last, got num_c"):
         build("small", 3, num_classes=4)
     with pytest.raises(ValueError, match=r"options of backbone resnet-18 .*, got doubled"):
-        build("resnet-18", 3, doubled="layer4")
+        build("resnet-18", 3, doubled=("layer4",))
     with pytest.raises(ValueError, match="frozen must be 0 to 5"):
         Tower("small", modality="rgb", n_times=1, frozen=6)
     with pytest.raises(ValueError, match=r"flow must have shape \(batch, segment, 2, 10"):

@@ -14,6 +14,8 @@ from scipy.io import savemat
 from deep.backbones import cross_modality
 from deep.backbones.loading import load_weights
 from deep.backbones.tower import Tower
+from deep.models import conv_fusion
+from deep.models._conv_fusion_matconvnet import load_matconvnet
 from deep.weights import WeightsError, read_matconvnet
 
 AVERAGE = np.array([123.68, 116.779, 103.939], np.float32)  # of ImageNet's RGB images, 0 to 255
@@ -219,3 +221,67 @@ def test_files_of_something_else(variables: dict[str, Any], message: str, tmp_pa
     savemat(tmp_path / "x.mat", variables)
     with pytest.raises(WeightsError, match=message):
         read_matconvnet(tmp_path / "x.mat")
+
+
+def fused_network(seed: int, **options: Any) -> Any:
+    torch.manual_seed(seed)
+    built = conv_fusion.build(5, **{"backbone": "vgg-16-tiny", "stack": 10, **options}).eval()
+    for parameter in built.joins.parameters():  # the stacked identity would hide a wrong order
+        torch.nn.init.normal_(parameter, std=0.05)
+    return built
+
+
+def fused_params(network: Any, *, fusion: str, last: str = "layer39") -> dict[str, np.ndarray]:
+    """Parameters of a fused network under the names that twostreamfusion gives them."""
+    params: dict[str, np.ndarray] = {}
+    for stream in ("spatial", "temporal"):
+        for name, weight, bias in chain_layers(getattr(network, stream), last=last):
+            params[f"{name}f_{stream}"] = weight
+            params[f"{name}b_{stream}"] = bias[None]
+    (conv,) = (m for m in network.joins.modules() if isinstance(m, torch.nn.Conv3d))
+    weight = conv.weight.detach().numpy()
+    params[f"{fusion}f"] = filters(weight if fusion == "conv3D" else weight[:, :, 0])
+    params[f"{fusion}b"] = conv.bias.detach().numpy()[None]
+    return params
+
+
+@pytest.mark.parametrize(("way", "fusion"), [("conv3d", "conv3D"), ("conv", "conv_fusion_1")])
+def test_a_fused_network_gives_the_same_activations(way: str, fusion: str, tmp_path: Path) -> None:
+    source, network = fused_network(0, fusion=way), fused_network(1, fusion=way)
+    average = np.concatenate([np.full(20, 128, np.float32), AVERAGE])[None, None]
+    path = save_graph(tmp_path / "fused.mat", fused_params(source, fusion=fusion), average=average)
+    load_matconvnet(network, path)
+    generator = torch.Generator().manual_seed(2)
+    rgb = torch.rand(2, 3, 3, 1, 64, 64, generator=generator)
+    flow = torch.randn(2, 3, 2, 10, 64, 64, generator=generator)
+    # the source eats what the published network is fed: pixels less their mean, 8-bit flow less 128
+    for tower, scale in ((source.spatial, 1 / 255), (source.temporal, 20 / 127)):
+        tower.std.fill_(scale)
+        tower.mean.zero_()
+    source.spatial.mean.copy_(torch.from_numpy(AVERAGE).view(3, 1, 1) / 255)
+    expected, found = source.heads(rgb, flow), network.heads(rgb, flow)
+    for head in ("fused", "temporal"):
+        # the means differ by a rounding, which float32 carries through 16 layers
+        torch.testing.assert_close(found[head], expected[head], rtol=1e-4, atol=1e-5)
+    stored = source.state_dict()
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, stored[name])
+
+
+def test_fused_networks_that_do_not_fit(tmp_path: Path) -> None:
+    source, network = fused_network(0), fused_network(1)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    average = np.zeros((1, 1, 23), np.float32)
+
+    def refused(params: dict[str, np.ndarray], message: str, average: np.ndarray = average) -> None:
+        with pytest.raises(WeightsError, match=message):
+            load_matconvnet(network, save_graph(tmp_path / "f.mat", params, average=average))
+
+    whole = fused_params(source, fusion="conv3D")
+    without = {name: value for name, value in whole.items() if name != "conv3Df"}
+    refused(without, "must have an array conv3Df, got conv1_1f_spatial")
+    refused({**whole, "conv3Df": whole["conv3Df"][..., :7]}, "of another shape: joins.relu5_3")
+    one_stream = {name: value for name, value in whole.items() if "temporal" not in name}
+    refused(one_stream, "must have an array conv1_1f_temporal")
+    refused(whole, r"average image must have 20 \+ 3 channels, got 3", AVERAGE[None, None])
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
