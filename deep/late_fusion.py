@@ -1,8 +1,12 @@
-"""Joining two streams' scores by a linear SVM (Simonyan and Zisserman 2014, section 2).
+"""Joining scores: two streams' by a linear SVM, a video's many views' by how sure each is.
 
-The scores are softmax vectors, L2-normalised and put one behind the other. Networks are sure of
-the videos they learned from, so that an SVM learned on those would trust whichever stream has the
-more weights: it is learned on videos of training groups held out from the networks.
+For the SVM (Simonyan and Zisserman 2014, section 2) the softmax vectors of both streams are
+L2-normalised and put one behind the other. Networks are sure of the videos they learned from, so
+that an SVM learned on those would trust whichever stream has the more weights: it is learned on
+videos of training groups held out from the networks.
+
+Views are weighted by the sparsity concentration index of their softmax vectors (Sun et al. 2015,
+section 3.4).
 """
 
 from __future__ import annotations
@@ -12,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.svm import LinearSVC
 from torch import nn
 from torch.nn import functional
 
+WEIGHTS = ("crops", "clips", "none")
 SHARE = 0.25  # of the groups, held out
 
 
@@ -67,6 +71,8 @@ def fit_svm(
             f"held-out videos must be of every class, got none of {', '.join(map(str, missing))}; "
             "give more groups per class, or average the scores"
         )
+    from sklearn.svm import LinearSVC  # slow to import, and seldom needed
+
     machine = LinearSVC(C=C, multi_class="crammer_singer", random_state=seed, max_iter=100_000)
     machine.fit(scores.double().numpy(), np.asarray(labels))
     weight, bias = machine.coef_, machine.intercept_
@@ -123,3 +129,53 @@ def hold_out(
         f"groups must leave every class a video when {n_held} of {len(names)} are held out, got "
         "none such in 100 draws; give more groups per class, or average the scores"
     )
+
+
+def sparsity_concentration(p: torch.Tensor) -> torch.Tensor:
+    """SCI of score vectors: 1 for all in one class, 0 for the same in every class.
+
+    ``SCI(p) = (N max_j p_j / sum_j p_j - 1) / (N - 1)`` (Wright et al., "Robust Face Recognition
+    via Sparse Representation", PAMI 2009, section 2.3).
+
+    Parameters
+    ----------
+    p : Tensor, shape (..., class)
+        Not negative, of at least two classes.
+
+    Returns
+    -------
+    Tensor, shape (...)
+    """
+    n_classes = p.shape[-1]
+    return (n_classes * p.amax(dim=-1) / p.sum(dim=-1) - 1) / (n_classes - 1)
+
+
+def fuse_scores(p: torch.Tensor, *, weigh: str = "crops") -> torch.Tensor:
+    """Fuse a video's score vectors by how sure each is.
+
+    Parameters
+    ----------
+    p : Tensor, shape (crop, clip, class)
+        Softmax scores.
+    weigh
+        ``crops``: the mean over each clip's crops weighted by `sparsity_concentration`, then the
+        largest over clips; ``clips``: the mean over each crop's clips, then the largest over crops;
+        ``none``: the plain mean of all.
+
+    Returns
+    -------
+    Tensor, shape (class,)
+        Where all vectors of a mean are uniform it is the plain one.
+    """
+    if weigh not in WEIGHTS:
+        raise ValueError(
+            f"weigh must be one of {', '.join(WEIGHTS)}, got {weigh!r}; choose one of these"
+        )
+    if weigh == "none":
+        return p.mean(dim=(0, 1))
+    axis = 0 if weigh == "crops" else 1
+    weights = sparsity_concentration(p).clamp_min(0)[..., None]
+    total = weights.sum(dim=axis)
+    weighted = (weights * p).sum(dim=axis) / total.clamp_min(1e-30)
+    means = torch.where(total > 1e-6, weighted, p.mean(dim=axis))
+    return means.amax(dim=0)

@@ -18,7 +18,7 @@ from torch import nn
 
 from deep.backbones.backbone import Backbone
 from deep.backbones.bn_inception import BNInception
-from deep.backbones.chain import CNN_M_2048, VGG_16, Chain
+from deep.backbones.chain import CNN_M_2048, SCL, SCL_SAME, VGG_16, Chain
 from deep.backbones.efficientnet import EfficientNetLite0, pretrained_installed
 from deep.backbones.initialisation import cross_modality, freeze_batch_norm, inflate
 from deep.backbones.resnet import ResNet
@@ -52,13 +52,17 @@ _KINDS: dict[str, Callable[..., Backbone]] = {
     "cnn-m-2048": partial(Chain, CNN_M_2048),
     "vgg-16": partial(Chain, VGG_16),
     "slow-fusion": SlowFusion,
+    "scl": partial(Chain, SCL),
+    "scl-same": partial(Chain, SCL_SAME),
     "resnet-18": partial(ResNet, depth=18),
     "resnet-50": partial(ResNet, depth=50),
     "resnet-101": partial(ResNet, depth=101),
     "bn-inception": BNInception,
-    # of the same layers, narrower, for images of 64 pixels: for tests and for trying things out
+    # of the same layers, narrower, for images of 64 pixels (FstCN's 204): to test, to try things
     "cnn-m-2048-tiny": partial(Chain, _TINY_CHAINS["cnn-m-2048"]),
     "vgg-16-tiny": partial(Chain, _TINY_CHAINS["vgg-16"]),
+    "scl-tiny": partial(Chain, SCL.narrow(16, side=204)),
+    "scl-same-tiny": partial(Chain, SCL_SAME.narrow(16, side=204)),
     "slow-fusion-tiny": partial(SlowFusion, plan=_TINY_CHAINS["cnn-m-2048"]),
     "resnet-18-tiny": partial(ResNet, depth=18, width=8),
     "resnet-50-tiny": partial(ResNet, depth=50, width=8, blocks=(1, 2, 2, 1)),
@@ -126,8 +130,8 @@ def pair(name: str) -> tuple[str, str]:
 
 
 def side(name: str) -> int | None:
-    """Rows and columns that a backbone's fully connected layers need; None where it has none."""
-    if name not in FULLY_CONNECTED:
+    """Rows and columns that fully connected layers behind a backbone need; None where any do."""
+    if name not in FULLY_CONNECTED and not name.startswith("scl"):
         return None
     with torch.device("meta"):
         return build(name, 33 if name.startswith("slow") else 3).side

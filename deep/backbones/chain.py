@@ -1,4 +1,4 @@
-"""Convolutions in a row, then fully connected layers: CNN-M-2048 and VGG-16.
+"""Convolutions in a row, then fully connected layers: CNN-M-2048, VGG-16, and FstCN's first layers.
 
 CNN-M-2048 is the network of both streams in Simonyan and Zisserman 2014 (figure 1), known as
 VGG-M-2048 in Feichtenhofer et al. 2016: Chatfield et al., "Return of the Devil in the Details",
@@ -117,6 +117,30 @@ VGG_16 = Plan(
     ),
     hidden=(4096, 4096),
 )
+# FstCN's SCL1 to SCL4 (Sun et al. 2015), without padding and with that of a re-implementation
+SCL = Plan(
+    layers=(
+        Conv("1", 96, 7, stride=2),
+        Norm(),
+        Pool(3),
+        Conv("2", 256, 5, stride=2),
+        Norm(),
+        Pool(3),
+        Conv("3", 512, 3, padding=1),
+        Conv("4", 512, 3, padding=1),
+    ),
+    hidden=(4096, 2048),
+    side=204,
+)
+SCL_SAME = replace(
+    SCL,
+    layers=(
+        Conv("1", 96, 7, stride=2, padding=3),
+        *SCL.layers[1:3],
+        Conv("2", 256, 5, stride=2, padding=2),
+        *SCL.layers[4:],
+    ),
+)
 
 
 class FullyConnected(nn.Linear):
@@ -178,6 +202,7 @@ class Chain(Backbone):
         doubled: Collection[str] = (),
     ) -> None:
         super().__init__()
+        self.plan = plan
         self.side = plan.side
         convs = [layer for layer in plan.layers if isinstance(layer, Conv)]
         layers = {f"relu{conv.name}": conv.channels for conv in convs}

@@ -95,7 +95,7 @@ def test_other_mistakes(
     table = write_table(tmp_path, clips)
     network = tmp_path / "n.safetensors"
     assert call("train", table, "-o", network, "--model", "vgg", "--quiet") == 2
-    assert "model must be one of conv-fusion, two-stream" in capsys.readouterr().err
+    assert "model must be one of conv-fusion, fstcn, two-stream" in capsys.readouterr().err
     assert call("train", table, "-o", tmp_path / "no" / "n.safetensors") == 2
     assert "make the folder first" in capsys.readouterr().err
     assert call("predict", table, network, "-o", tmp_path / "s.npz") == 2
