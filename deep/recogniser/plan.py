@@ -24,7 +24,8 @@ LOOP_OPTIONS = (
 )
 BATCH_OPTIONS = ("batch_size", "passes")
 VIEW_OPTIONS = ("n_clips", "grid")
-OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *VIEW_OPTIONS)
+CLIP_OPTIONS = ("segments", "strides", "warped")  # T, tau; flow less the camera's motion
+OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *VIEW_OPTIONS, *CLIP_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ def settle(
     module = models.load(model)
     published = models.variant_options(model, variant) if variant else {}
     backbone = backbones.resolve(published.pop("backbone", backbone))
-    segments = segments or published.pop("segments", None)
+    given = dict(given)
+    for name in CLIP_OPTIONS:
+        if name in published:
+            given.setdefault(name, published.pop(name))
     own = models.options(model) - {"backbone", "segments"}
     options = (*OPTIONS, *sorted(own))
     unknown = sorted(set(given) - set(options))
@@ -94,6 +98,9 @@ def settle(
         raise ValueError(
             f"recipe must be of {', '.join(options)}, got {', '.join(unknown)}; choose among these"
         )
+    segments = segments or given.pop("segments", None)
+    strides = strides or given.pop("strides", None)
+    flow = replace(flow, warped=given.pop("warped", flow.warped))
     tuned = module.FINE_TUNE if backbone in backbones.PRETRAINED else {}
     sides = [side for name in backbones.pair(backbone) if (side := backbones.side(name))]
     needed = {"size": max(sides)} if sides else {}

@@ -157,6 +157,15 @@ def test_published_settings_by_name() -> None:
     assert said["clips"]["stack"] == 5
     assert said["recipe"]["size"] == 224
     assert not said["recipe"]["subtract_mean"]
+    fused = NetworkRecogniser(variant="table4-conv-2d-pooling", recipe={"strides": (1, 10)})
+    assert fused.settings()["clips"] == {"segments": 5, "strides": [1, 10], "stack": 10}
+    assert fused.settings()["backbone"] == "vgg-16/cnn-m-2048"
+    own = NetworkRecogniser(
+        variant="table4-conv-2d-pooling", recipe={"segments": 3, "pool": "3d", "warped": True}
+    )
+    assert own.settings()["clips"]["segments"] == 3
+    assert own.settings()["recipe"]["pool"] == "3d"
+    assert own.settings()["flow"]["warped"]
     with pytest.raises(
         ValueError, match="variant of two-stream must be one of spatial-all-dropout"
     ):
