@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from deep import weights
-from deep.backbones import build, cross_modality
+from deep.backbones import Backbone, build, cross_modality
 from deep.backbones.chain import Chain
 from deep.backbones.tower import Tower
 from deep.flow import LEVELS, ZERO
@@ -53,10 +52,8 @@ def load_weights(tower: Tower, path: str | Path, *, new_classifier: bool = False
     average = None
     if Path(path).suffix == ".mat":
         published = weights.read_matconvnet(path)
-        state, average = (
-            chain_state(network, published, new_classifier=new_classifier),
-            published.average,
-        )
+        state = chain_state(network, published, new_classifier=new_classifier)
+        average = published.average
     else:
         state = weights.read_state(path)
         behind = _whole_names(tower.name) - set(network.state_dict())
@@ -74,7 +71,7 @@ def load_weights(tower: Tower, path: str | Path, *, new_classifier: bool = False
 
 
 def chain_state(
-    network: nn.Module, published: MatConvNet, *, suffix: str = "", new_classifier: bool = False
+    network: Backbone, published: MatConvNet, *, suffix: str = "", new_classifier: bool = False
 ) -> dict[str, torch.Tensor]:
     """Give a MatConvNet network's arrays the names and axes of a chain's state dict.
 
@@ -164,14 +161,16 @@ def _file_names(network: Chain, published: MatConvNet, suffix: str) -> dict[str,
     return names
 
 
-def _classifier(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Give a backbone's own last layer, the one with a row per class."""
+def _classifier(network: Backbone) -> dict[str, torch.Tensor]:
+    """Give a backbone's own last layer, the one with a row per class; nothing where it has none."""
+    if network.last not in ("fc", "fc8"):
+        return {}
     own = network.state_dict()
     prefix = list(own)[-1].rpartition(".")[0]
     return {name: tensor for name, tensor in own.items() if name.rpartition(".")[0] == prefix}
 
 
-def _for_channels(network: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _for_channels(network: Backbone, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Turn a first layer for RGB into one for the network's channels."""
     state = dict(state)
     name, own = next((n, t) for n, t in network.state_dict().items() if t.ndim == 4)

@@ -335,6 +335,7 @@ class NetworkRecogniser:
                 segments=stored["clips"]["segments"],
                 strides=_tuple(stored["clips"]["strides"]),
                 variant=stored.get("variant"),
+                start=stored.get("start"),
                 recipe=recipe,
                 side=stored["side"],
                 flow=FlowSettings(**(stored["flow"] or {})),

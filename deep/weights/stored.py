@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-VERSION = 1
+VERSION = 2  # 1 had no standardisation of the towers' input
 HEADER = "trajfuse"  # the metadata key under which version and settings stand, as JSON
 SHOWN = 4  # names listed in an error before "and n more"
 

@@ -181,6 +181,16 @@ def test_files_of_something_else(content: Any, message: str, tmp_path: Path) -> 
         read_state(tmp_path / "w.pth")
 
 
+def test_a_tower_without_classifier_takes_all_its_layers(tmp_path: Path) -> None:
+    source = Tower("resnet-18-tiny", modality="rgb", n_times=1, num_classes=4)
+    torch.save(source.backbone.state_dict(), tmp_path / "w.pth")
+    tower = Tower("resnet-18-tiny", modality="rgb", n_times=1)
+    load_weights(tower, tmp_path / "w.pth", new_classifier=True)
+    stored = source.backbone.state_dict()
+    for name, tensor in tower.backbone.state_dict().items():
+        assert torch.equal(tensor, stored[name]), name
+
+
 def test_weights_of_another_network(tmp_path: Path) -> None:
     other = Tower("resnet-18-tiny", modality="rgb", n_times=1)
     torch.save(other.backbone.state_dict(), tmp_path / "w.pth")
