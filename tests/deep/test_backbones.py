@@ -85,7 +85,8 @@ def test_tiny_ones_run_whole_and_in_parts(name: str) -> None:
     torch.manual_seed(0)
     channels = channels_of(name)
     network = build(name, channels, num_classes=5).eval()
-    images = torch.rand(2, channels, 64, 64)
+    side = backbones.side(name) or 64
+    images = torch.rand(2, channels, side, side)
     whole = network(images)
     assert whole.shape == (2, 5, 1, 1)
     assert list(network.steps) == list(network.layers)
