@@ -45,12 +45,13 @@ from torch import nn
 from deep import backbones
 from deep.backbones.tower import Tower, by_clip, by_segment
 from deep.clips import ClipSpec
+from deep.models._conv_fusion_matconvnet import load_matconvnet
 from deep.models._conv_fusion_parts import Head, Join, Point, join, parse_points
 from deep.models._conv_fusion_tables import VARIANTS
 from deep.spatial_fusion import STARTS, SpatialFusion, bilinear
 from deep.temporal_fusion import pool_time
 
-__all__ = ["FINE_TUNE", "INPUT", "RECIPE", "VARIANTS", "build", "clips"]
+__all__ = ["FINE_TUNE", "INPUT", "RECIPE", "VARIANTS", "build", "clips", "load_matconvnet"]
 INPUT = ClipSpec(segments=3, strides=(5, 15), stack=10)
 # Numbers chosen by validation on held-out groups of UT-Interaction's training split. AdamW in place
 # of SGD because a CPU affords only a few hundred steps.
@@ -271,8 +272,7 @@ def build(
     num_classes
         Number of logits.
     backbone
-        Of both towers, or ``spatial/temporal``; see `deep.backbones`. The paper's are ``vgg-16``
-        and ``cnn-m-2048``, which it calls VGG-M-2048.
+        Of both towers, or ``spatial/temporal``. The paper's are ``vgg-16`` and ``cnn-m-2048``.
     fusion
         ``conv3d`` (the paper's final network), or ``sum``, ``max``, ``concat``, ``conv`` at each
         segment alone, or ``bilinear``, behind which only a linear layer stands (its table 1). One
@@ -322,6 +322,8 @@ def build(
             raise ValueError(
                 f"{name} must be one of {', '.join(valid)}, got {value!r}; choose one of these"
             )
+    if stop_gradient and not points:
+        raise ValueError(f"stop_gradient must be False where only logits are fused, got {at!r}")
     is_bilinear = any(way == "bilinear" for _, way in points)
     if is_bilinear and (len(points) > 1 or late):
         raise ValueError(f"at must be one layer for bilinear fusion, got {at!r}; choose one")
@@ -386,7 +388,7 @@ def build(
 
 
 def _last_convolution(name: str) -> str:
-    """Name a backbone's last layer before its fully connected ones."""
+    """Name the layer before the fully connected ones."""
     return [layer for layer in backbones.layers(name) if not layer.startswith("fc")][-1]
 
 

@@ -42,6 +42,7 @@ from deep.clips import ClipSpec
 from deep.late_fusion import fit_svm, stacked_softmax
 from deep.models._two_stream_tables import VARIANTS
 
+__all__ = ["FINE_TUNE", "INPUT", "RECIPE", "VARIANTS", "build", "clips"]
 INPUT = ClipSpec(segments=1, stack=10)
 # Numbers chosen by validation on held-out groups of UT-Interaction's training split. AdamW in place
 # of SGD because a CPU affords only a few hundred steps.
@@ -66,7 +67,6 @@ FINE_TUNE: dict[str, Any] = {
 STREAMS = ("both", "spatial", "temporal")
 MOTIONS = ("flow", "rgb-difference")
 LATE = ("average", "svm", "joint-fc6", "joint-fc7")
-__all__ = ["FINE_TUNE", "INPUT", "RECIPE", "VARIANTS", "build", "clips"]
 JOINT_WIDTH = 2048
 SLOW_FRAMES = 11  # of the slow-fusion baseline, section 5
 

@@ -240,6 +240,7 @@ def test_bilinear_vectors() -> None:
         ({"resize": "x"}, "resize must be one of pad, up-conv, got 'x'"),
         ({"start": "x"}, "start must be one of identity, gaussian, identity-gaussian, got 'x'"),
         ({"backbone": "resnet-18-tiny", "at": "layer2", "fusion": "concat"}, "got doubled"),
+        ({"at": "fc8", "fusion": "sum", "stop_gradient": True}, "where only logits are fused"),
         ({"backbone": "resnet"}, "backbone must be auto, small, .*, got 'resnet'"),
     ],
 )

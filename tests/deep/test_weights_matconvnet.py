@@ -15,7 +15,7 @@ from deep.backbones import cross_modality
 from deep.backbones.loading import load_weights
 from deep.backbones.tower import Tower
 from deep.models import conv_fusion
-from deep.models._conv_fusion_matconvnet import load_matconvnet
+from deep.models.conv_fusion import load_matconvnet
 from deep.weights import WeightsError, read_matconvnet
 
 AVERAGE = np.array([123.68, 116.779, 103.939], np.float32)  # of ImageNet's RGB images, 0 to 255
