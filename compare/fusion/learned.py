@@ -14,27 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from compare.datasets.dataset import named
 from compare.fusion.calibration import Calibration, calibrate, labels_of
 from compare.fusion.rules import FusionRule, combined, fused_table, joined_for, stacked
+from compare.fusion.weights import best_point, fit_svm, likeliest, right_under, simplex
 from compare.scores import Kind, ScoreTable
 
 OUTSIDE = "outside the official protocol: weights of each group learned from the other test groups"
-STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
-N_POINTS = 1001  # at most, of a grid
 N_FOLDS = 10  # of groups, for rules that are not cheap to fit without each group in turn
-PLATEAU = 0.5  # standard errors of the accuracy
-BLOCK = 128  # videos whose scores under all weights are held at once
-RIDGE = 1e-2  # of the logistic rule, on the weights: keeps them finite where nothing is wrong
-SVM_C = 1.0
-SVM_STEPS = 20_000  # at most, of liblinear
 
 
 class FittedOnTestError(ValueError):
@@ -224,15 +215,17 @@ def _fitted(
     stack = stacked(_calibrated(joined, calibrations), rule)
     kind: Kind = "decision"
     if rule.kind == "svm":
-        scores_of = _svm(stack, labels, joined[0].classes)
+        scores_of = fit_svm(stack, labels, joined[0].classes)
     else:
         if rule.kind == "grid":
             points = simplex(len(joined))
-            weights = _best_point(points, _right(stack, labels, points).sum(axis=1), len(labels))
+            weights = best_point(
+                points, right_under(stack, labels, points).sum(axis=1), len(labels)
+            )
             rule = replace(rule, weights=tuple(weights.tolist()))
             scale = 1.0
         elif rule.kind == "logistic":
-            weights = _logistic(stack, labels)
+            weights = likeliest(stack, labels)
             scale, kind = float(weights.sum()), "logit"
             shares = weights / scale if scale > 0 else np.full(len(weights), 1 / len(weights))
             rule = replace(rule, weights=tuple(shares.tolist()))
@@ -287,116 +280,22 @@ def _refuse_overlap(
             )
 
 
-def simplex(n_methods: int) -> np.ndarray:
-    """Return weights of 0 or more that sum to 1, on a grid: float64 (n_points, n_methods).
-
-    The grid is the finest of 100, 50, 20, 10, 5, 4 or 2 steps with 1001 points or fewer; with very
-    many methods it is their equal weights and each alone.
-    """
-    for step in STEPS:
-        n = round(1 / step)
-        bars = combinations(range(n + n_methods - 1), n_methods - 1)
-        if _n_points(n, n_methods) <= N_POINTS:
-            cuts = np.array([(-1, *each, n + n_methods - 1) for each in bars])
-            return (np.diff(cuts, axis=1) - 1) / n
-    return np.vstack([np.full(n_methods, 1 / n_methods), np.eye(n_methods)])
-
-
-def _n_points(n: int, n_methods: int) -> int:
-    from math import comb
-
-    return comb(n + n_methods - 1, n_methods - 1)
-
-
-def _right(stack: np.ndarray, labels: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Which videos are right under which weights: bool (n_points, n_videos)."""
-    right = np.empty((len(points), len(labels)), dtype=bool)
-    for start in range(0, len(labels), BLOCK):
-        part = stack[:, start : start + BLOCK].astype(np.float32)
-        fused = np.tensordot(points.astype(np.float32), part, axes=1)
-        right[:, start : start + BLOCK] = fused.argmax(axis=2) == labels[start : start + BLOCK]
-    return right
-
-
-def _best_point(points: np.ndarray, n_right: np.ndarray, n_videos: int) -> np.ndarray:
-    """The mean of the weights that are as good as the best: within half a standard error of it.
-
-    Accuracy as a function of the weights is a plateau with a ragged edge; its middle lies closer to
-    the right weights than its highest splinter does.
-    """
-    share = n_right.max() / n_videos
-    slack = PLATEAU * (share * (1 - share) * n_videos) ** 0.5
-    return points[n_right >= n_right.max() - slack].mean(axis=0)
-
-
 def _grid_without_each(
     rule: FusionRule, joined: Sequence[ScoreTable], truth: Mapping[str, str], member: np.ndarray
 ) -> ScoreTable:
     """Cross-fit the grid without each group in turn, out of one table of what is right."""
     stack, labels = stacked(joined, rule), labels_of(joined[0], truth)
     points = simplex(len(joined))
-    right = _right(stack, labels, points)
+    right = right_under(stack, labels, points)
     n_groups = int(member.max()) + 1
     of_group = np.stack([np.bincount(member, weights=row, minlength=n_groups) for row in right])
     without = of_group.sum(axis=1, keepdims=True) - of_group
     n_others = len(labels) - np.bincount(member)
     weights = np.stack(
-        [_best_point(points, column, n) for column, n in zip(without.T, n_others, strict=True)]
+        [best_point(points, column, n) for column, n in zip(without.T, n_others, strict=True)]
     )[member]
     values = np.einsum("vm,mvc->vc", weights, stack)
     fitted = replace(rule, weights=tuple((weights.mean(axis=0)).tolist()))
     return fused_table(
         joined, fitted, values, "decision", protocol=OUTSIDE, **{"folds of groups": n_groups}
     )
-
-
-def _logistic(stack: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Weights of 0 or more under which the true classes are likeliest: float64 (n_methods,)."""
-    own = stack[:, np.arange(len(labels)), labels]
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        fused = np.tensordot(weights, stack, axes=1)
-        total = logsumexp(fused, axis=1, keepdims=True)
-        expected = np.einsum("vc,mvc->mv", np.exp(fused - total), stack)
-        value = float(total.sum() - (weights @ own).sum() + RIDGE / 2 * weights @ weights)
-        return value, (expected - own).sum(axis=1) + RIDGE * weights
-
-    start = np.ones(len(stack))
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(stack),
-        options={"ftol": 1e-12, "gtol": 1e-6 * len(labels)},
-    )  # fmt: skip
-    return found.x
-
-
-def _svm(
-    stack: np.ndarray, labels: np.ndarray, classes: Sequence[str]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Fit the SVM; returns how scores (n_methods, n_videos, n_classes) become its margins."""
-    from sklearn.svm import LinearSVC
-
-    present = np.unique(labels)
-    if len(present) != len(classes):
-        lacking = [name for k, name in enumerate(classes) if k not in set(present.tolist())]
-        raise ValueError(
-            f"every class must have a video to fit the SVM to, got none for {named(lacking)}; use "
-            "grid or logistic"
-        )
-    if len(classes) < 2:
-        raise ValueError("an SVM must have 2 or more classes, got 1")
-    machine = LinearSVC(
-        C=SVM_C, multi_class="crammer_singer", max_iter=SVM_STEPS, random_state=0
-    ).fit(_side_by_side(stack), labels)
-
-    def scores_of(values: np.ndarray) -> np.ndarray:
-        margins = machine.decision_function(_side_by_side(values))
-        return np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
-
-    return scores_of
-
-
-def _side_by_side(stack: np.ndarray) -> np.ndarray:
-    """Each method's scores at length 1, next to each other: (n_videos, n_methods * n_classes)."""
-    length = np.linalg.norm(stack, axis=2, keepdims=True)
-    scaled = stack / np.where(length > 0, length, 1.0)
-    return scaled.transpose(1, 0, 2).reshape(stack.shape[1], -1)
