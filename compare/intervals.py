@@ -39,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -141,28 +142,34 @@ def difference_interval(
         As for `accuracy_interval`.
     """
     alpha = _alpha(confidence)
-    before, after = _checked_outcomes(first, "first"), _checked_outcomes(second, "second")
-    if before.shape[1] != after.shape[1]:
-        raise ValueError(
-            f"first and second must be of the same videos, got {before.shape[1]} and "
-            f"{after.shape[1]}"
-        )
-    member, of_video = _checked_units(units, weights, before)
-    weight = np.bincount(member, weights=of_video)
-    paired = after.mean(axis=0) - before.mean(axis=0)
-    parts = _parts(_unit_sums(paired[None], member, of_video), weight)
-    for outcomes in (before, after):
-        parts += _parts(_unit_sums(outcomes, member, of_video), weight)[1:]
-    variance, freedom = _total(parts)
-    variance += 1 / (1 / np.sum(of_video**2) + 1) ** 2
-    middle = float(paired @ of_video)
-    half = float(special.stdtrit(freedom, 1 - alpha / 2)) * variance**0.5
-    seeds = before if len(before) >= len(after) else after
+    compared = _compared(first, second, units, weights)
+    n_videos = 1 / np.sum(compared.of_video**2)
+    spread = (compared.variance + 1 / (n_videos + 1) ** 2) ** 0.5
+    half = float(special.stdtrit(compared.freedom, 1 - alpha / 2)) * spread
+    most = max(np.atleast_2d(first), np.atleast_2d(second), key=len)
     return Interval(
-        max(-1.0, middle - half),
-        min(1.0, middle + half),
-        f"paired t, {_by(unit, weight, freedom, seeds)}",
+        max(-1.0, compared.difference - half),
+        min(1.0, compared.difference + half),
+        f"paired t, {_by(unit, compared.weight, compared.freedom, most)}",
     )
+
+
+def difference_t(
+    first: np.ndarray,
+    second: np.ndarray,
+    units: Sequence[str],
+    *,
+    weights: np.ndarray | None = None,
+) -> tuple[float, float]:
+    """Student's t of the accuracy of `second` less that of `first`, and its degrees of freedom.
+
+    Parameters are those of `difference_interval`; no imagined video takes part. Without any
+    variation the statistic is 0 or infinite.
+    """
+    compared = _compared(first, second, units, weights)
+    if compared.variance > 0:
+        return compared.difference / compared.variance**0.5, compared.freedom
+    return (np.copysign(np.inf, compared.difference) if compared.difference else 0.0), 1.0
 
 
 def group_bootstrap(
@@ -237,6 +244,36 @@ def bootstrap_draws(
         totals = counts @ sums
         means[start : start + n] = totals[:, :-1] / totals[:, -1:]
     return means
+
+
+class _Compared(NamedTuple):
+    """A paired difference, its variance, and the weights behind it."""
+
+    difference: float
+    variance: float
+    freedom: float
+    weight: np.ndarray  # of each unit
+    of_video: np.ndarray
+
+
+def _compared(
+    first: np.ndarray, second: np.ndarray, units: Sequence[str], weights: np.ndarray | None
+) -> _Compared:
+    """Variance of the paired difference between units, and of each method's own seeds."""
+    before, after = _checked_outcomes(first, "first"), _checked_outcomes(second, "second")
+    if before.shape[1] != after.shape[1]:
+        raise ValueError(
+            f"first and second must be of the same videos, got {before.shape[1]} and "
+            f"{after.shape[1]}"
+        )
+    member, of_video = _checked_units(units, weights, before)
+    weight = np.bincount(member, weights=of_video)
+    paired = after.mean(axis=0) - before.mean(axis=0)
+    parts = _parts(_unit_sums(paired[None], member, of_video), weight)
+    for outcomes in (before, after):
+        parts += _parts(_unit_sums(outcomes, member, of_video), weight)[1:]
+    variance, freedom = _total(parts)
+    return _Compared(float(paired @ of_video), variance, freedom, weight, of_video)
 
 
 def _parts(sums: np.ndarray, weight: np.ndarray) -> list[tuple[float, float]]:
