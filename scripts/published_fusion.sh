@@ -57,13 +57,13 @@ fuse_coviar() {
 UCF=$SCORES/splits/ucf101
 HMDB=$SCORES/splits/hmdb51
 for split in 1 2 3; do
-    import_idt ucf101 ucf "$split" "$UCF/testlist0$split.txt" folder,extension,case
+    import_idt ucf101 ucf "$split" "$UCF" folder,extension,case
     import_idt hmdb51 hmdb "$split" "$HMDB" folder,extension
     import_coviar hmdb51 "$split" "$HMDB" characters
     fuse_coviar hmdb51 "$split" "$HMDB"
 done
-import_coviar ucf101 1 "$UCF/testlist01.txt" case
-fuse_coviar ucf101 1 "$UCF/testlist01.txt"
+import_coviar ucf101 1 "$UCF" case
+fuse_coviar ucf101 1 "$UCF"
 
 # Rows of these files have no names: they are in the order of the list beside them.
 HIDDEN=$SCORES/hidden_two_stream
@@ -73,7 +73,7 @@ for stream in spatial:spatial_quality100 tvl1:temporal_tvl1 motionnet:temporal_h
         --out "$WORK/hidden-${stream%%:*}.npz"
 done
 trajfuse fuse "$WORK/hidden-"{spatial,tvl1,motionnet}.npz "$WORK/ucf101-1-idt.npz" \
-    --tolerant case --list "$UCF/testlist01.txt" \
+    --tolerant case --list "$UCF" --list-split 1 \
     --rule 'spatial-tvl1=weighted@l1:1*spatial+1.5*tvl1' \
     --rule 'spatial-tvl1+idt=weighted@l2:0.75*spatial-tvl1+0.25*idt' \
     --rule 'spatial-motionnet=weighted@l1:1*spatial+1.5*motionnet' \

@@ -75,7 +75,7 @@ def fuse(
         str | None,
         typer.Option(
             help="Regular expression whose first group, searched for in a video's id, is its "
-            "group; UCF101: '(.+)_c[0-9]+'. Default: the list's column group."
+            "group. Default: the groups of the list."
         ),
     ] = None,
     folds: Annotated[
@@ -222,8 +222,7 @@ def _check_learning(
         raise ValueError("cross-fit-groups must be given with a --list that says the classes")
     if crossed and groups is None:
         raise ValueError(
-            "cross-fit-groups must know the groups; give --group-pattern, or a list with a column "
-            "group"
+            "cross-fit-groups must know the groups; give --group-pattern, or a list with groups"
         )
 
 

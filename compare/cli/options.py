@@ -47,12 +47,12 @@ Listed = Annotated[
     Path | None,
     typer.Option(
         "--list",
-        help="The videos: a list file of UCF101, TSN or mmaction2, the folder of HMDB51's split "
-        "files, or a CSV with a column id or path, and as wanted label and group.",
+        help="The videos: a list file of UCF101, TSN or mmaction2, the folder of UCF101's or "
+        "HMDB51's split files, or a CSV with a column id or path, and as wanted label and group.",
     ),
 ]
 ListSplit = Annotated[
-    int | None, typer.Option(help="--list is HMDB51's folder: number of the split.", min=1)
+    int | None, typer.Option(help="--list is a folder: number of the split.", min=1)
 ]
 Tolerant = Annotated[
     str,

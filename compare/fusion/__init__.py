@@ -1,4 +1,4 @@
-"""Late fusion: several tables of scores into one, by fixed rules or by rules that learn."""
+"""Fusion: of scores, by fixed rules or by rules that learn, and of encodings."""
 
 from compare.fusion.calibration import (
     CALIBRATIONS,
@@ -8,6 +8,7 @@ from compare.fusion.calibration import (
     labels_of,
     table_error,
 )
+from compare.fusion.early import Encodings, concatenate, kernel_sum
 from compare.fusion.learned import (
     FittedOnTestError,
     LearnedRule,
@@ -23,14 +24,17 @@ __all__ = [
     "LEARNED",
     "NORMALISATIONS",
     "Calibration",
+    "Encodings",
     "FittedOnTestError",
     "FusionRule",
     "LearnedRule",
     "calibrate",
     "calibration_error",
+    "concatenate",
     "cross_fit",
     "fit",
     "fuse",
+    "kernel_sum",
     "labels_of",
     "normalised",
     "parse_rules",

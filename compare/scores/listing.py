@@ -3,25 +3,24 @@
 Rows of a score file without names mean the videos of some list, its columns the classes of another;
 labels by number mean nothing without it. Read are
 
-- the split files of UCF101: ``Class/clip.avi``, with or without a number;
+- one of the split files of UCF101: ``Class/clip.avi``, with or without a number;
 - list files of TSN and mmaction2: ``path label`` or ``path n_frames label``;
-- the folder of HMDB51's split files, ``<class>_test_split<N>.txt`` with 1 for train and 2 for test;
+- the folder of UCF101's or HMDB51's official split files, which give groups, too;
 - a CSV with a column ``id`` or ``path``, and as wanted ``label`` and ``group``.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compare.datasets.dataset import named
+from compare.datasets.official import hmdb51, ucf101
 
-HMDB_FILE = re.compile(r"(.+)_test_split(\d+)\.txt$")
-HMDB_FLAGS = {"train": "1", "test": "2"}
+PARTS = ("train", "test")
 ID_COLUMNS = ("id", "path")
 
 
@@ -101,12 +100,12 @@ def read_listing(
     Parameters
     ----------
     path
-        A file, or the folder of HMDB51's split files.
+        A file, or the folder of UCF101's or HMDB51's split files.
     classes
         Names for labels by number, which count from 0 or, where there is no 0 but the number of
         classes, from 1.
     split, part
-        HMDB51's folder: number of the split, and ``"train"`` or ``"test"``.
+        For such a folder: number of the split, and ``"train"`` or ``"test"``.
 
     Raises
     ------
@@ -115,7 +114,7 @@ def read_listing(
     """
     path = Path(path)
     if path.is_dir():
-        return _read_hmdb(path, split, part)
+        return _read_official(path, split, part)
     if path.suffix == ".csv":
         return _read_csv(path)
     rows = [line.split() for line in _text(path).splitlines() if line.strip()]
@@ -144,30 +143,18 @@ def read_listing(
     return Listing(ids, tuple(order[number - base] for number in numbers))
 
 
-def _read_hmdb(folder: Path, split: int | None, part: str) -> Listing:
-    if part not in HMDB_FLAGS:
-        raise ValueError(f"part must be train or test, got {part!r}")
-    found = {
-        (match[1], int(match[2])): file
-        for file in folder.iterdir()
-        if (match := HMDB_FILE.match(file.name))
-    }
-    splits = sorted({number for _, number in found})
-    if split not in splits:
-        have = f"one of {', '.join(map(str, splits))}" if splits else "given for HMDB51's folder"
+def _read_official(folder: Path, split: int | None, part: str) -> Listing:
+    """One side of an official split, with groups."""
+    if part not in PARTS or split is None:
         raise ValueError(
-            f"split must be {have}, got {split} for {str(folder)!r}, which holds "
-            f"{len(found)} files like CLASS_test_splitN.txt"
+            f"a folder of split files must be given with the number of the split, and train or "
+            f"test, got {split} and {part!r} for {str(folder)!r}"
         )
-    ids, labels = [], []
-    for (label, number), file in sorted(found.items()):
-        if number != split:
-            continue
-        for line in _text(file).splitlines():
-            if line.split()[1:2] == [HMDB_FLAGS[part]]:
-                ids.append(f"{label}/{line.split()[0]}")
-                labels.append(label)
-    return Listing(tuple(ids), tuple(labels))
+    read = ucf101 if (folder / "classInd.txt").is_file() else hmdb51
+    dataset = read(folder, splits=(split,))
+    ids = dataset.splits[0].train if part == "train" else dataset.splits[0].test
+    truth, groups = dataset.truth, dataset.groups or {}
+    return Listing(ids, tuple(truth[id] for id in ids), tuple(groups[id] for id in ids))
 
 
 def _read_csv(path: Path) -> Listing:

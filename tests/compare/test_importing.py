@@ -324,66 +324,25 @@ def test_classes_are_numbered_or_in_order(tmp_path: Path) -> None:
             scores.read_classes(path)
 
 
-def test_hmdb_folder(tmp_path: Path) -> None:
-    for name, text in (("hug", "a.avi 2\nb.avi 1\nc.avi 0\n"), ("kick", "d.avi 2 \n")):
-        (tmp_path / f"{name}_test_split1.txt").write_text(text)
-    assert scores.read_listing(tmp_path, split=1) == Listing(
-        ("hug/a.avi", "kick/d.avi"), ("hug", "kick")
-    )
-    assert scores.read_listing(tmp_path, split=1, part="train").ids == ("hug/b.avi",)
-    for split in (None, 2):
-        with pytest.raises(ValueError, match=f"split must be one of 1, got {split}"):
-            scores.read_listing(tmp_path, split=split)
-    with pytest.raises(ValueError, match="train or test"):
-        scores.read_listing(tmp_path, split=1, part="val")
-
-
-COVIAR = "split{{}}/{}_score_model_best.npz"
-PUBLISHED = [  # folder of a file, its list, what may differ, top-1 in percent
-    ("ltc_idt/hmdb_idt_split{}.mat", "hmdb51", ("folder", "extension"), (56.73, 57.19, 57.78)),
-    *(
-        (
-            f"coviar/hmdb51/{name}/split{{}}/{name}_score_model_best.npz",
-            "hmdb51",
-            ("characters",),
-            top,
-        )
-        for name, top in (
-            ("iframe", (53.92, 50.65, 50.59)),
-            ("mv", (38.04, 39.87, 40.72)),
-            ("residual", (43.92, 42.22, 44.25)),
-            ("flow", (49.61, 51.31, 55.36)),
-        )
-    ),
-    (
-        "ltc_idt/ucf_idt_split{}.mat",
-        "ucf101",
-        ("folder", "extension", "case"),
-        (83.61, 85.59, 84.28),
-    ),
-    *(
-        (f"coviar/ucf101/{name}/{COVIAR.format(name)}", "ucf101", ("case",), (top,))
-        for name, top in (("iframe", 86.70), ("mv", 67.96), ("residual", 78.72), ("flow", 82.74))
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "kind", "tolerant", "published"), PUBLISHED)
-def test_published_files_reach_their_accuracy(
-    shared: Path, name: str, kind: str, tolerant: tuple[str, ...], published: tuple[float, ...]
-) -> None:
-    folder = shared / "scores"
-    for split, expected in enumerate(published, start=1):
-        where = folder / "splits" / kind
-        listing = scores.read_listing(
-            where if kind == "hmdb51" else where / f"testlist0{split}.txt", split=split
-        )
-        table = read(folder / name.format(split), listing=listing, tolerant=tolerant)
-        said = [table.classes[k] for k in table.scores.argmax(axis=1)]
-        right = np.mean(
-            [listing.truth[id] == each for id, each in zip(table.ids, said, strict=True)]
-        )
-        assert round(100 * float(right), 2) == expected
+def test_folders_of_official_splits_give_groups(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "scores/splits"
+    for name, n_test, n_groups in (("ucf101", 3783, 707), ("hmdb51", 1530, None)):
+        listing = scores.read_listing(folder / name, split=1)
+        assert listing.groups is not None
+        assert len(listing.ids) == n_test
+        if n_groups is not None:
+            assert len(set(listing.groups)) == n_groups
+        trains = scores.read_listing(folder / name, split=1, part="train")
+        assert trains.groups is not None
+        assert not set(trains.groups) & set(listing.groups)
+    alone = scores.read_listing(folder / "ucf101/testlist01.txt")
+    whole = scores.read_listing(folder / "ucf101", split=1)
+    assert (alone.ids, alone.labels) == (whole.ids, whole.labels)
+    for options in ({}, {"split": 1, "part": "val"}):
+        with pytest.raises(ValueError, match="number of the split, and train or test"):
+            scores.read_listing(folder / "hmdb51", **options)
+    with pytest.raises(ValueError, match="HMDB51 must have 51 files"):
+        scores.read_listing(tmp_path, split=1)
 
 
 def test_published_files_show_each_trap(shared: Path) -> None:
