@@ -138,6 +138,8 @@ def fuse(
         pool.append(made)
         fused.append(made)
     _print([*given, *fused], rules, learning)
+    if fit_tables and groups is None:
+        typer.echo("groups are not known: what was fitted and what is tested may share some")
     if tolerant:
         _print_renamed(given)
     if csv_file is not None and listing is not None:
@@ -218,6 +220,8 @@ def _check_learning(
             "videos) and --cross-fit-groups (other groups of the test), got "
             f"{'both' if crossed else 'neither'}"
         )
+    if fit_tables and groups is not None and listing is None:
+        raise ValueError("groups of --fit-on must be given with --list, for those of the test")
     if crossed and (listing is None or listing.labels is None):
         raise ValueError("cross-fit-groups must be given with a --list that says the classes")
     if crossed and groups is None:

@@ -119,7 +119,7 @@ def fit(
         As `compare.fusion.fuse`; or a class without a video for the SVM.
     """
     joined = joined_for(tables, rule, tolerant=tolerant)
-    _refuse_overlap(joined[0].ids, groups, test, {groups[id] for id in test} if groups else ())
+    _refuse_overlap(joined[0].ids, groups, test, _groups_of(test, groups))
     return _fitted(rule, joined, truth, groups, calibration)
 
 
@@ -155,10 +155,14 @@ def cross_fit(
         ``"weights"``, the mean over videos.
     """
     joined = joined_for(tables, rule, tolerant=tolerant)
+    crossed = [table.method for table in joined if "protocol" in table.provenance]
+    if crossed:
+        raise ValueError(
+            f"tables must not be cross-fitted themselves, got {named(crossed)}, whose scores of "
+            "other groups have seen each group's labels; fuse their methods by one rule"
+        )
     ids = joined[0].ids
-    lacking = [id for id in ids if id not in groups]
-    if lacking:
-        raise ValueError(f"every video must have a group, got none for {named(lacking)}")
+    _groups_of(ids, groups)
     names, member = np.unique([groups[id] for id in ids], return_inverse=True)
     if len(names) < 2 or (n_folds is not None and not 2 <= n_folds <= len(names)):
         raise ValueError(
@@ -246,7 +250,7 @@ def _fitted(
         classes=joined[0].classes,
         calibrations=calibrations,
         fitted_on=frozenset(ids),
-        fitted_groups=frozenset(groups[id] for id in ids) if groups else frozenset(),
+        fitted_groups=frozenset(_groups_of(ids, groups)),
         scores_of=scores_of,
         kind=kind,
     )
@@ -275,13 +279,24 @@ def _refuse_overlap(
             f"weights must not be fitted to videos that are tested, got {len(both)} on both sides: "
             f"{named(both)}; fit them to cross-validated scores of training videos"
         )
-    if groups and other_groups:
-        shared = sorted({groups[id] for id in ids} & set(other_groups))
-        if shared:
-            raise FittedOnTestError(
-                f"weights must not be fitted to groups that are tested, got {len(shared)} on both "
-                f"sides: {named(shared)}; clips of one group are not independent"
-            )
+    shared = sorted(_groups_of(ids, groups) & set(other_groups)) if other_groups else []
+    if shared:
+        raise FittedOnTestError(
+            f"weights must not be fitted to groups that are tested, got {len(shared)} on both "
+            f"sides: {named(shared)}; clips of one group are not independent"
+        )
+
+
+def _groups_of(ids: Collection[str], groups: Mapping[str, str] | None) -> set[str]:
+    """Groups of videos; none where there are no groups, an error where one has none."""
+    if groups is None:
+        return set()
+    lacking = [id for id in ids if id not in groups]
+    if lacking:
+        raise ValueError(
+            f"every video must have a group, got none for {len(lacking)}: {named(lacking)}"
+        )
+    return {groups[id] for id in ids}
 
 
 def _grid_without_each(

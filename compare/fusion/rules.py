@@ -254,6 +254,9 @@ def fused_table(
         "weights": dict(zip(rule.methods, rule.weights, strict=True)),
         **more,
     }
+    protocols = sorted({t.provenance["protocol"] for t in joined if "protocol" in t.provenance})
+    if protocols:
+        provenance["protocol"] = "; ".join(protocols)
     matched = {t.method: t.provenance["matched"] for t in joined[1:] if "matched" in t.provenance}
     if matched:
         provenance["matched"] = matched

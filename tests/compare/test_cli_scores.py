@@ -98,7 +98,9 @@ def test_learning_from_training_videos(
     learn = (*learn, "--fit-on", folder / "idt-train.npz", "--rule", rule)
     out = ("--out", folder / "fused.npz")
     assert run("fuse", *tables, "--list", folder / "list.txt", *learn, *out) == 0
-    assert "protocol" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "protocol" not in said
+    assert "groups are not known" in said
     table = ScoreTable.load(folder / "fused.npz")
     assert table.provenance["fitted on"] == 20
     assert table.ids == IDS

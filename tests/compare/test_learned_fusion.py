@@ -163,9 +163,19 @@ def test_the_grid_without_each_group_is_that_of_as_many_folds() -> None:
         )
 
 
+def test_what_is_cross_fitted_stays_labelled_and_is_not_learned_from() -> None:
+    given, truth, groups = tables((1.0, 0.7, 0.4), 60, np.random.default_rng(14))
+    net = fusion.cross_fit(FusionRule("net", ("a", "b"), (0.5, 0.5), "grid"), given, truth, groups)
+    both = fusion.fuse([net, given[2]], FusionRule("both", ("net", "c"), (0.5, 0.5)))
+    assert both.provenance["protocol"] == net.provenance["protocol"]
+    again = FusionRule("again", ("net", "c"), (0.5, 0.5), "logistic")
+    with pytest.raises(ValueError, match="must not be cross-fitted themselves, got 'net'"):
+        fusion.cross_fit(again, [net, given[2]], truth, groups)
+
+
 def test_cross_fitting_needs_groups() -> None:
     given, truth, groups = tables((1.0, 1.0), 20, np.random.default_rng(8))
-    with pytest.raises(ValueError, match="must have a group, got none for 'g0_0'"):
+    with pytest.raises(ValueError, match="must have a group, got none for 1: 'g0_0'"):
         fusion.cross_fit(
             rule("grid"), given, truth, {k: v for k, v in groups.items() if k != "g0_0"}
         )
