@@ -1,8 +1,11 @@
-"""What the commands that run a benchmark share: their options, and the run itself."""
+"""What commands share: options of those that run a benchmark or read scores, and the run."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from compare.datasets import Dataset
+    from compare.scores import ScoreTable
 
 PROGRAM = "trajfuse"
 MANY = 8  # workers; more are seldom faster on one disk, and each takes memory
@@ -38,6 +42,55 @@ Cache = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")
 ]
+
+Listed = Annotated[
+    Path | None,
+    typer.Option(
+        "--list",
+        help="The videos: a list file of UCF101, TSN or mmaction2, the folder of HMDB51's split "
+        "files, or a CSV with a column id or path, and as wanted label and group.",
+    ),
+]
+ListSplit = Annotated[
+    int | None, typer.Option(help="--list is HMDB51's folder: number of the split.", min=1)
+]
+Tolerant = Annotated[
+    str,
+    typer.Option(
+        metavar="folder,extension,case,characters",
+        help="What may differ between spellings of a name, comma-separated; 'characters' lets any "
+        "but letters and digits stand as _. What is renamed is said. Default: nothing may.",
+    ),
+]
+DatasetName = Annotated[str, typer.Option("--dataset", help="Name of the data set, for --csv.")]
+AccuracyFile = Annotated[
+    Path | None,
+    typer.Option("--csv", help="File for rows dataset,split,rule,accuracy; needs --list."),
+]
+
+
+def names_of(text: str) -> list[str]:
+    """Split a comma-separated option."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def top_one(table: ScoreTable, truth: Mapping[str, str]) -> float:
+    """Share of a table's videos whose class scores highest, 0 to 1."""
+    from compare import fusion, metrics
+
+    said = table.scores.argmax(axis=1)
+    return metrics.accuracy(fusion.labels_of(table, truth), said, n_classes=len(table.classes))
+
+
+def accuracy_rows(dataset: str, tables: Sequence[ScoreTable], truth: Mapping[str, str]) -> bytes:
+    """Rows dataset,split,rule,accuracy of a CSV file: top-1 in percent."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["dataset", "split", "rule", "accuracy"])
+    for table in tables:
+        accuracy = f"{100 * top_one(table, truth):.2f}"
+        writer.writerow([dataset, table.split, table.method, accuracy])
+    return text.getvalue().encode()
 
 
 def run_and_report(

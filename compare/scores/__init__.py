@@ -2,6 +2,7 @@
 
 from compare.scores.exporting import FORMS, export_scores
 from compare.scores.files import write_whole
+from compare.scores.foreign import is_table
 from compare.scores.importing import ROWS, import_scores
 from compare.scores.listing import Listing, read_classes, read_listing
 from compare.scores.names import TOLERANCES, ScoreJoinError
@@ -18,6 +19,7 @@ __all__ = [
     "ScoreTable",
     "export_scores",
     "import_scores",
+    "is_table",
     "join",
     "read_classes",
     "read_listing",

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from compare.scores import pickled
+from compare.scores.files import CSV_MARK
 
 MAX_BYTES = pickled.MAX_BYTES  # of one array, unpacked
 NAME_COLUMNS = ("id", "name", "video", "video_id", "path", "filename")
@@ -90,6 +91,18 @@ def read(path: str | Path, *, variable: str | None = None) -> Foreign:
         return readers[path.suffix](path, variable)
     except (*BROKEN, zipfile.BadZipFile) as error:
         raise ValueError(f"{str(path)!r} is no file of scores: {_text(error)}") from error
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether a file is a table of this project rather than another program's."""
+    path = Path(path)
+    if path.suffix == ".csv" and path.is_file():
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.readline(len(CSV_MARK) + 1).startswith(CSV_MARK)
+    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {"ids.npy", "classes.npy", "scores.npy"} <= set(archive.namelist())
 
 
 def _read_npz(path: Path, variable: str | None) -> Foreign:
