@@ -95,6 +95,10 @@ def test_all_pairs(
         ]
         assert sum(float(c["fixed"]) for c in by_class) == len(fixed)
         assert all(v["truth"] == TRUTH[v["id"]] for v in of_pair)
+        for side in ("first", "second"):
+            right = [v for v in of_pair if v[f"{side}_right"] == "1"]
+            assert all(v[f"{side}_said"] == v["truth"] for v in right)
+            assert all(v[f"{side}_said"] != v["truth"] for v in of_pair if v not in right)
 
 
 def test_a_gain_beside_its_control_in_the_terminal_and_markdown(
