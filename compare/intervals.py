@@ -47,6 +47,8 @@ from scipy import special
 CONFIDENCE = 0.95
 N_DRAWS = 10_000  # bootstrap draws: the 2.5 % quantile then rests on 250 of them
 MIN_UNITS = 2
+DIGITS = 12  # of a share, beyond which lies rounding
+NO_VARIANCE = 1e-24  # what rounding leaves of a variance of 0
 BLOCK = 4_000_000  # cells of a block of bootstrap draws: 32 MB of counts
 
 
@@ -109,10 +111,10 @@ def accuracy_interval(
     member, of_video = _checked_units(units, weights, outcomes)
     weight = np.bincount(member, weights=of_video)
     sums = _unit_sums(outcomes, member, of_video)
-    share = float(np.clip(sums.sum(axis=1).mean(), 0, 1))
+    share = min(1.0, max(0.0, round(float(sums.sum(axis=1).mean()), DIGITS)))
     n_units = 1 / np.sum(weight**2)
     variance, freedom = _total(_parts(sums, weight))
-    n = n_units if variance <= 0 else share * (1 - share) / variance
+    n = n_units if variance < NO_VARIANCE else share * (1 - share) / variance
     n = min(n, 1 / np.sum(of_video**2))
     trials = n * (_z(alpha) / special.stdtrit(freedom, 1 - alpha / 2)) ** 2
     a, b = share * trials + 0.5, (1 - share) * trials + 0.5
@@ -167,9 +169,11 @@ def difference_t(
     variation the statistic is 0 or infinite.
     """
     compared = _compared(first, second, units, weights)
-    if compared.variance > 0:
+    if compared.variance > NO_VARIANCE:
         return compared.difference / compared.variance**0.5, compared.freedom
-    return (np.copysign(np.inf, compared.difference) if compared.difference else 0.0), 1.0
+    if abs(compared.difference) < 10**-DIGITS:
+        return 0.0, compared.freedom
+    return float(np.copysign(np.inf, compared.difference)), compared.freedom
 
 
 def group_bootstrap(
@@ -183,8 +187,8 @@ def group_bootstrap(
 ) -> Interval:
     """Percentile interval of accuracy when whole groups are drawn with replacement.
 
-    With fewer than about forty groups it is too narrow, and where no video, or every video, is
-    right it has no width. Parameters are those of `bootstrap_draws`, for one column.
+    With few groups it is too narrow (it covers about 91 % with 20), and where no video, or every
+    video, is right it has no width. Parameters are those of `bootstrap_draws`, for one column.
     """
     alpha = _alpha(confidence)
     drawn = bootstrap_draws(

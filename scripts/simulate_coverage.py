@@ -15,6 +15,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from statistics import NormalDist
 
@@ -149,20 +150,17 @@ def main() -> None:
     parser.add_argument("--correlation", type=float, default=0.1)
     parser.add_argument("--csv", type=Path)
     asked = parser.parse_args()
-    rows = []
+    rows = [COLUMNS]
     printer = csv.writer(sys.stdout)
     printer.writerow(COLUMNS)
-    for source in (
-        accuracy_rows(asked.repetitions, asked.correlation),
-        difference_rows(asked.repetitions),
-    ):
-        for line in source:
-            printer.writerow(line)
-            sys.stdout.flush()
-            rows.append(line)
+    accuracies = accuracy_rows(asked.repetitions, asked.correlation)
+    for line in chain(accuracies, difference_rows(asked.repetitions)):
+        printer.writerow(line)
+        sys.stdout.flush()
+        rows.append(line)
     if asked.csv:
         with asked.csv.open("w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
+            csv.writer(file).writerows(rows)
 
 
 if __name__ == "__main__":

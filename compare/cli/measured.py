@@ -107,7 +107,7 @@ def evaluate(
     return {
         method: [
             metrics.evaluate(
-                [_spelt(table, videos, classes) for table in of_seed],
+                [_tested(_spelt(table, videos, classes), labels) for table in of_seed],
                 labels.truth,
                 groups=labels.groups if grouped else None,
             )
@@ -163,6 +163,20 @@ def _spelt(table: ScoreTable, videos: _Spellings, classes: _Spellings) -> ScoreT
         ids=videos.of(table.ids, table.method),
         classes=classes.of(table.classes, table.method),
     )
+
+
+def _tested(table: ScoreTable, labels: Labels) -> ScoreTable:
+    """Return the table unless it scores training videos of its split."""
+    from compare.datasets.dataset import named
+
+    trained = labels.trained.get(table.split, frozenset())
+    mixed = [id for id in table.ids if id in trained]
+    if mixed:
+        raise ValueError(
+            f"tables must score test videos, got {len(mixed)} training videos of {table.split!r} "
+            f"in {table.method!r}: {named(mixed)}"
+        )
+    return table
 
 
 def _named_path(argument: str) -> tuple[str | None, Path]:

@@ -78,9 +78,14 @@ def published(
         ]
         for row, own in zip(rows, ours, strict=True)
     ]
-    show(
-        "Published top-1 accuracies in percent",
-        (*columns, *SOURCE_COLUMNS),
-        cells,
-        shown,
-    )
+    title = "Published top-1 accuracies in percent"
+    if shown is not Form.TABLE:
+        show(title, (*columns, *SOURCE_COLUMNS), cells, shown)
+        return
+    sources = list(dict.fromkeys("; ".join(filter(None, row[-2:])) for row in cells))
+    numbered = [
+        [*row[:-2], str(1 + sources.index("; ".join(filter(None, row[-2:]))))] for row in cells
+    ]
+    show(title, (*columns, "source"), numbered, shown)
+    for number, source in enumerate(sources, start=1):
+        print(f"{number}: {source}")

@@ -32,7 +32,10 @@ GAIN_COLUMNS = (
     *("over_control", "over_control_low", "over_control_high", "over_control_p_holm"),
 )
 CLASS_COLUMNS = ("first", "second", "class", "fixed", "broken")
-VIDEO_COLUMNS = ("first", "second", "split", "id", "truth", "first_right", "second_right")
+VIDEO_COLUMNS = (
+    *("first", "second", "split", "id", "truth"),
+    *("first_said", "second_said", "first_right", "second_right"),
+)
 
 
 def compare_tables(
@@ -207,12 +210,17 @@ def _class_rows(each: Comparison) -> list[list[str]]:
 
 
 def _video_rows(each: Comparison, methods: Mapping[str, Outcomes]) -> list[list[str]]:
-    """Videos on which a pair differs; shares of the seeds that are right."""
+    """Videos on which a pair differs: what was said, and the shares of the seeds that are right."""
     first, second = methods[each.first], methods[each.second]
-    rows = zip(first.rows, first.truth, first.mean.tolist(), second.mean.tolist(), strict=True)
+    said = [
+        [" / ".join(sorted(set(of))) for of in zip(*m.predicted, strict=True)]
+        for m in (first, second)
+    ]
+    right = [m.mean.tolist() for m in (first, second)]
+    rows = zip(first.rows, first.truth, *said, *right, strict=True)
     return [
-        [each.first, each.second, split, id, truth, f"{a:g}", f"{b:g}"]
-        for (split, id), truth, a, b in rows
+        [each.first, each.second, split, id, truth, a_said, b_said, f"{a:g}", f"{b:g}"]
+        for (split, id), truth, a_said, b_said, a, b in rows
         if a != b
     ]
 

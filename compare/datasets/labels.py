@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from compare.datasets.csv_file import read_csv
@@ -12,15 +12,21 @@ from compare.datasets.dataset import Dataset
 
 @dataclass(frozen=True)
 class Labels:
-    """The class of each video id and, where there are groups, the group of each."""
+    """The class of each video id and, where there are groups, the group of each.
+
+    `trained` holds the training ids of splits by name, where the splits are known: scores of those
+    are no test scores.
+    """
 
     truth: Mapping[str, str]
     groups: Mapping[str, str] | None
+    trained: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: Dataset) -> Labels:
-        """Take classes and groups from a data set."""
-        return cls(dataset.truth, dataset.groups)
+        """Take classes, groups and splits from a data set."""
+        trained = {split.name: frozenset(split.train) for split in dataset.splits}
+        return cls(dataset.truth, dataset.groups, trained)
 
 
 def load_labels(path: str | Path) -> Labels:

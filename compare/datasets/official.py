@@ -30,8 +30,8 @@ UCF101_COUNTS = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}  # clips tha
 HMDB51_CLASSES = 51
 HMDB51_COUNTS = (70, 30)  # of each class, in each split
 UCF101_GROUP = re.compile(r"v_\w+?_(g[0-9]+)_c[0-9]+")
-# title, class, visible parts, camera motion, people, direction, quality, take
-HMDB51_NAME = "(.+)_{}_[a-z]_[a-z]{{2}}_np[0-9]+_[a-z]{{2}}_[a-z]{{3}}_[0-9]+"
+# title and class, visible parts, camera motion, people, direction, quality, take
+HMDB51_NAME = re.compile(r"(.+)_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+\.avi")
 
 
 def ucf101(
@@ -200,12 +200,12 @@ def _ucf101_group(id: str) -> str:
 
 def _hmdb51_group(id: str) -> str:
     folder, _, clip = id.partition("/")
-    found = re.fullmatch(HMDB51_NAME.format(re.escape(folder)), Path(clip).stem)
-    if found is None:
+    found = HMDB51_NAME.fullmatch(clip)
+    if found is None or not found[1].endswith(f"_{folder}"):
         raise ValueError(
             f"a clip of {HMDB51} must be named TITLE_CLASS_ and six attributes, got {id!r}"
         )
-    return f"{folder}: {found[1]}"
+    return f"{folder}: {found[1].removesuffix(f'_{folder}')}"
 
 
 def _checked_splits(splits: Iterable[int]) -> tuple[int, ...]:

@@ -125,6 +125,12 @@ def test_all_alike_is_as_if_a_group_were_one_video(share: int) -> None:
     width = 1 - stats.beta.ppf(0.025, trials + 0.5, 0.5)
     assert found.high - found.low == pytest.approx(width)
     assert (found.high if share else found.low) == share
+    uneven = np.repeat([1 / (3 * 7), 1 / (3 * 14), 1 / (3 * 19)], [7, 14, 19])  # no sum of 1.0
+    split = intervals.accuracy_interval(
+        np.full(40, bool(share)), [str(k // 4) for k in range(40)], weights=uneven
+    )
+    assert (split.high if share else split.low) == share
+    assert split.high - split.low > width
 
 
 def test_difference_interval_by_hand() -> None:
@@ -156,12 +162,14 @@ def test_seeds_widen_by_what_they_vary_and_by_no_more() -> None:
     copies = intervals.accuracy_interval(np.stack([right] * 4), groups)
     assert (copies.low, copies.high) == pytest.approx((alone.low, alone.high))
     assert "100 and 4 seeds" in copies.method
-    # Seeds of very different accuracy on the same videos: the spread between seeds decides.
-    of_seed = np.array([0.5, 0.6, 0.7, 0.8])
-    varied = np.arange(400) / 400 < of_seed[:, None]
-    wide = intervals.accuracy_interval(varied, groups)
-    half = stats.t.ppf(0.975, 3) * of_seed.std(ddof=1) / 2
-    assert wide.high - wide.low > 1.2 * half
+    # Groups that are all alike, seeds that are not: by hand, the variance of the seeds' mean.
+    of_seed = np.array([0.4, 0.6, 0.8, 0.8])
+    varied = np.tile(np.arange(5) / 5 < of_seed[:, None], 80)
+    wide = intervals.accuracy_interval(varied, [str(k // 5) for k in range(400)])
+    n = 0.65 * 0.35 / (of_seed.var(ddof=1) / 4)
+    trials = n * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 3)) ** 2
+    jeffreys = stats.beta(0.65 * trials + 0.5, 0.35 * trials + 0.5)
+    assert (wide.low, wide.high) == pytest.approx((jeffreys.ppf(0.025), jeffreys.ppf(0.975)))
     first = rng.uniform(size=(3, 400)) < 0.7
     both = intervals.difference_interval(first, varied, groups)
     single = intervals.difference_interval(first, varied.mean(axis=0), groups)
@@ -251,3 +259,21 @@ def test_malformed_intervals(right, units, more, message) -> None:  # type: igno
     if right:
         with pytest.raises(ValueError, match=message):
             intervals.difference_interval(np.array(right), np.array(right), units, **more)
+
+
+def test_t_of_a_difference() -> None:
+    """Three groups of one video, two seeds against one: by hand."""
+    first = np.array([[0, 0, 1], [0, 1, 1]], dtype=bool)
+    second = np.array([1, 1, 1], dtype=bool)
+    statistic, freedom = intervals.difference_t(first, second, [*"abc"])
+    paired = np.array([1, 0.5, 0])
+    between = 3 / 2 * np.sum(((paired - 0.5) / 3) ** 2)
+    # seeds: .333, .667; crossed residuals are -+1/6 of the weights but for group b, twice that
+    crossed = np.array([[1, -2, 1], [-1, 2, -1]]) / 18
+    interaction = 3 / 2 * np.sum(crossed**2)
+    seeds = max(0, (np.var([1 / 3, 2 / 3], ddof=1) - interaction) / 2)
+    total = between + seeds
+    assert statistic == pytest.approx(0.5 / total**0.5)
+    assert freedom == pytest.approx(total**2 / (between**2 / 2 + seeds**2 / 1))
+    assert intervals.difference_t(second, second, [*"abc"])[0] == 0
+    assert intervals.difference_t(second, ~second, [*"abc"])[0] == -np.inf
