@@ -6,7 +6,7 @@ The CSV has the columns table,dataset,method,setting,accuracy,low,high,seconds,s
 embedded data set with seeds 0, 1 and 2; `ut-split` the quick split of UT-Interaction, whose clips
 lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED). Every run has a folder under --runs
 with its scores and report; one that was stopped goes on where it was. Accuracy, low and high are
-shares of 1; the interval is that of the report, a bootstrap over groups.
+shares of 1; the interval is that of the report, by group.
 """
 
 from __future__ import annotations
