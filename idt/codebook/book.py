@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from idt.codebook.file import (
+    check_dimensions,
+    check_fitted_settings,
+    gmm_arrays,
+    pca_arrays,
+    read_fitted,
+    read_gmm,
+    read_pca,
+    write_fitted,
+)
 from idt.codebook.mixture import DiagonalGMM
 from idt.codebook.pca import PCA
-from idt.codebook.rows import check_rows
-from idt.jobs import whole_file
+from idt.codebook.rows import MAX_SAMPLE, check_descriptors, check_rows
+from idt.codebook.videos import Source, Video, check_settings, draw_rows, settings_of
+from idt.extract import Extraction, ExtractOptions
 
 FORMAT = "trajfuse codebook 1"
-_PCA_ARRAYS = ("mean", "components", "explained_variance")
-_GMM_ARRAYS = ("weights", "means", "variances")
+PCAS = ("descriptor", "joint", "none")
 
 
 class Codebook:
-    """One PCA and one diagonal Gaussian mixture for each descriptor.
+    """PCA and a diagonal Gaussian mixture for each descriptor, or for all of them together.
 
     Parameters
     ----------
     n_components
-        Gaussians for each descriptor.
+        Gaussians of each mixture.
+    pca
+        ``"descriptor"``: every descriptor is reduced and described by itself (Wang & Schmid 2013);
+        ``"joint"``: all numbers of a trajectory, one descriptor after another, are reduced by one
+        PCA and described by one mixture; ``"none"``: every descriptor as it is.
     reduction
-        Dimension after PCA as a share of that before, rounded up.
+        Dimension after PCA as a share of that before, rounded up: 426 becomes 213. Not used without
+        PCA.
     whiten
         Give all reduced dimensions the same variance.
-    max_iter, tol, variance_floor
+    max_iter, tol, variance_floor, backend
         Of `DiagonalGMM`.
     seed
-        Of the k-means starts.
+        Of the k-means starts, and of the draw in `fit_videos`.
 
     Attributes
     ----------
     dimensions_ : dict of str to int
         Descriptors, in the order of their encoding, and their dimension before reduction.
+    extraction_ : dict or None
+        Settings of the extraction that the descriptors came from, as far as they are known.
     pcas_ : dict of str to PCA
+        By part: a part is a descriptor, or "joint". Empty without PCA.
     gmms_ : dict of str to DiagonalGMM
+        By part, in the order of the encoding.
 
     References
     ----------
@@ -56,27 +72,36 @@ class Codebook:
         self,
         n_components: int = 256,
         *,
+        pca: str = "descriptor",
         reduction: float = 0.5,
         whiten: bool = False,
         max_iter: int = 100,
         tol: float = 5e-3,
         variance_floor: float = 1e-3,
         seed: int = 0,
+        backend: str = "native",
     ) -> None:
+        if pca not in PCAS:
+            raise ValueError(f"pca must be one of {', '.join(PCAS)}, got {pca!r}; choose one")
         if not 0 < reduction <= 1:
             raise ValueError(
                 f"reduction must be above 0 and at most 1, got {reduction}; 0.5 halves the rows"
             )
+        if whiten and pca == "none":
+            raise ValueError("whiten must be False without PCA, got True; choose a pca")
         self.n_components = n_components
+        self.pca = pca
         self.reduction = reduction
         self.whiten = whiten
         self.max_iter = max_iter
         self.tol = tol
         self.variance_floor = variance_floor
         self.seed = seed
+        self.backend = backend
         self._mixture()  # refuses what it cannot use
 
     dimensions_: dict[str, int]
+    extraction_: dict[str, Any] | None
     pcas_: dict[str, PCA]
     gmms_: dict[str, DiagonalGMM]
 
@@ -84,22 +109,29 @@ class Codebook:
         """Hyper-parameters, as they were given."""
         return {
             "n_components": self.n_components,
+            "pca": self.pca,
             "reduction": self.reduction,
             "whiten": self.whiten,
             "max_iter": self.max_iter,
             "tol": self.tol,
             "variance_floor": self.variance_floor,
             "seed": self.seed,
+            "backend": self.backend,
         }
 
-    def fit(self, samples: Mapping[str, ArrayLike]) -> Codebook:
-        """Fit PCA and mixture of every descriptor.
+    def fit(
+        self, samples: Mapping[str, ArrayLike], *, extraction: Mapping[str, Any] | None = None
+    ) -> Codebook:
+        """Fit PCA and mixture of every part.
 
         Parameters
         ----------
         samples
             By name, (n, dimension), as `RowSampler.sample` gives them. Their order becomes that of
-            the encoding.
+            the encoding. A joint PCA takes the same trajectories in every array.
+        extraction
+            Settings of the extraction that they come from, as `draw_rows` gives them: kept, and
+            held against those of what is encoded.
 
         Returns
         -------
@@ -110,32 +142,92 @@ class Codebook:
         ------
         ValueError
             No descriptor; rows that are not finite, or fewer than components; names the descriptor.
+        ModuleNotFoundError
+            The backend is VLFeat, and cyvlfeat is not installed.
         """
         if not samples:
             raise ValueError("samples must hold one descriptor or more, got none; draw some rows")
-        pcas, gmms, dimensions = {}, {}, {}
-        for name, sample in samples.items():
-            rows = check_rows(
-                sample, name=f"descriptor {name!r}", min_rows=max(2, self.n_components)
-            )
-            dimension = rows.shape[1]
+        least = max(2, self.n_components)
+        rows = {
+            name: check_rows(sample, name=f"descriptor {name!r}", min_rows=least)
+            for name, sample in samples.items()
+        }
+        pcas, gmms = {}, {}
+        for part, array in self._join(rows).items():
             try:
-                pca = PCA(math.ceil(self.reduction * dimension - 1e-9), whiten=self.whiten)
-                pcas[name] = pca.fit(rows)
-                gmms[name] = self._mixture().fit(pca.transform(rows))
+                if self.pca != "none":
+                    n_kept = math.ceil(self.reduction * array.shape[1] - 1e-9)
+                    pcas[part] = PCA(n_kept, whiten=self.whiten).fit(array)
+                    array = pcas[part].transform(array)
+                gmms[part] = self._mixture().fit(array)
             except ValueError as error:
-                raise ValueError(f"descriptor {name!r}: {error}") from error
-            dimensions[name] = dimension
-        self.pcas_, self.gmms_, self.dimensions_ = pcas, gmms, dimensions
+                raise ValueError(f"descriptor {part!r}: {error}") from error
+        self.pcas_, self.gmms_ = pcas, gmms
+        self.dimensions_ = {name: array.shape[1] for name, array in rows.items()}
+        self.extraction_ = None if extraction is None else dict(extraction)
         return self
+
+    def fit_videos(
+        self,
+        sources: Iterable[Source],
+        *,
+        n_rows: int = MAX_SAMPLE,
+        options: ExtractOptions | None = None,
+        threads: int = 1,
+        verbose: bool = False,
+    ) -> Codebook:
+        """Draw trajectories of training videos and fit; the parameters are those of `draw_rows`."""
+        samples, extraction = draw_rows(
+            sources,
+            n_rows=n_rows,
+            seed=self.seed,
+            options=options,
+            threads=threads,
+            verbose=verbose,
+        )
+        return self.fit(samples, extraction=extraction)
+
+    def reduce(self, descriptors: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+        """Rows of every part as its mixture takes them.
+
+        Parameters
+        ----------
+        descriptors
+            By name, (n, dimension): the same n trajectories in every array; n may be 0. There may
+            be more descriptors than the codebook has, but not fewer.
+
+        Returns
+        -------
+        dict of str to ndarray of float32, (n, dimension)
+
+        Raises
+        ------
+        ValueError
+            A descriptor is missing, of another dimension or length, or not finite.
+        """
+        parts = self._join(check_descriptors(descriptors, dimensions=self.dimensions_))
+        return {
+            part: self.pcas_[part].transform(rows) if self.pcas_ else rows
+            for part, rows in parts.items()
+        }
+
+    def _join(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows by part, of rows by descriptor."""
+        if self.pca != "joint":
+            return rows
+        return {"joint": np.concatenate(list(check_descriptors(rows).values()), axis=1)}
+
+    def check_source(self, source: Video | Extraction) -> None:
+        """Refuse trajectories whose settings are known not to be those it was fitted on."""
+        check_settings(
+            self.extraction_,
+            settings_of(source),
+            of="for the videos that the codebook was fitted on",
+        )
 
     def check(self, descriptors: Mapping[str, int]) -> None:
         """Refuse descriptors, by name and dimension, that this codebook was not fitted on."""
-        if dict(descriptors) != self.dimensions_:
-            raise ValueError(
-                f"descriptors must be {_list(self.dimensions_)}, as the codebook was fitted on, "
-                f"got {_list(descriptors)}; extract these or fit another codebook"
-            )
+        check_dimensions(self, descriptors, noun="codebook")
 
     def save(self, path: str | Path) -> None:
         """Write the codebook with its settings, whole or not at all, as an uncompressed npz file.
@@ -145,21 +237,7 @@ class Codebook:
         path
             The file; one that is there is replaced.
         """
-        path = Path(path)
-        head = {
-            "format": FORMAT,
-            "version": version("trajfuse"),
-            "settings": self.settings(),
-            "descriptors": self.dimensions_,
-        }
-        arrays = {"head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)}
-        for i, name in enumerate(self.dimensions_):
-            for key in _PCA_ARRAYS:
-                arrays[f"{i}.pca.{key}"] = getattr(self.pcas_[name], f"{key}_")
-            for key in _GMM_ARRAYS:
-                arrays[f"{i}.gmm.{key}"] = getattr(self.gmms_[name], f"{key}_")
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # names are none of its options
+        write_fitted(path, self, form=FORMAT, arrays=self.arrays())
 
     @classmethod
     def load(
@@ -187,54 +265,37 @@ class Codebook:
         ValueError
             The file is no whole codebook, or not the one asked for.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no codebook at {str(path)!r}; fit and save one first")
-        try:
-            codebook = cls._read(path)
-        except (ValueError, KeyError, TypeError, OSError, MemoryError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{str(path)!r} must be a whole codebook, got one that cannot be read ({error}); "
-                "fit it again"
-            ) from error
+        codebook = read_fitted(path, cls.build, form=FORMAT, noun="codebook")
         if descriptors is not None:
             codebook.check(descriptors)
-        found = codebook.settings()
-        for key, value in (settings or {}).items():
-            if key not in found:
-                raise ValueError(f"settings must be among {', '.join(found)}, got {key!r}; drop it")
-            if found[key] != value:
-                raise ValueError(
-                    f"{key} of the codebook {str(path)!r} must be {value!r}, got {found[key]!r}; "
-                    "fit it again with these settings"
-                )
+        check_fitted_settings(codebook, settings or {}, noun=f"codebook {str(path)!r}")
         return codebook
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that was fitted, as a file holds it."""
+        arrays: dict[str, np.ndarray] = {}
+        for i, (part, gmm) in enumerate(self.gmms_.items()):
+            if self.pcas_:
+                arrays |= pca_arrays(self.pcas_[part], f"{i}.pca.")
+            arrays |= gmm_arrays(gmm, f"{i}.gmm.")
+        return arrays
+
     @classmethod
-    def _read(cls, path: Path) -> Codebook:
-        """Read and check every array."""
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("it is compressed")  # so no small file can grow in memory
-        with np.load(path, allow_pickle=False) as arrays:
-            head = json.loads(arrays["head"].tobytes())
-            if not isinstance(head, dict) or head.get("format") != FORMAT:
-                raise ValueError(f"it is not of the form {FORMAT!r}")
-            if not isinstance(head["descriptors"], dict) or not head["descriptors"]:
-                raise ValueError("it holds no descriptor")
-            codebook = cls(**head["settings"])
-            codebook.pcas_, codebook.gmms_, codebook.dimensions_ = {}, {}, {}
-            for i, (name, dimension) in enumerate(head["descriptors"].items()):
-                pca = _read_pca(arrays, f"{i}.pca.", dimension, whiten=codebook.whiten)
-                gmm = codebook._mixture()
-                stored = DiagonalGMM.from_parameters(
-                    *(arrays[f"{i}.gmm.{key}"] for key in _GMM_ARRAYS)
-                )
-                if stored.means_.shape != (gmm.n_components, len(pca.components_)):
-                    raise ValueError(f"the mixture of {name!r} has the shape {stored.means_.shape}")
-                vars(gmm).update((k, v) for k, v in vars(stored).items() if k.endswith("_"))
-                codebook.pcas_[name], codebook.gmms_[name] = pca, gmm
-                codebook.dimensions_[name] = dimension
+    def build(cls, head: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Codebook:
+        """Make a codebook of the head and the arrays of a file, see `idt.codebook.file`."""
+        codebook = cls(**head["settings"])
+        codebook.dimensions_ = head["descriptors"]
+        codebook.extraction_ = head["extraction"]
+        codebook.pcas_, codebook.gmms_ = {}, {}
+        parts = codebook.dimensions_
+        if codebook.pca == "joint":
+            parts = {"joint": sum(parts.values())}
+        for i, (part, dimension) in enumerate(parts.items()):
+            if codebook.pca != "none":
+                pca = read_pca(arrays, f"{i}.pca.", dimension, whiten=codebook.whiten)
+                codebook.pcas_[part], dimension = pca, len(pca.components_)
+            codebook.gmms_[part] = codebook._mixture()
+            read_gmm(arrays, f"{i}.gmm.", codebook.gmms_[part], dimension, part=part)
         return codebook
 
     def _mixture(self) -> DiagonalGMM:
@@ -244,24 +305,5 @@ class Codebook:
             tol=self.tol,
             variance_floor=self.variance_floor,
             seed=self.seed,
+            backend=self.backend,
         )
-
-
-def _read_pca(arrays: Mapping[str, Any], prefix: str, dimension: int, *, whiten: bool) -> PCA:
-    """PCA out of the arrays of a file."""
-    mean, components, variances = (arrays[prefix + key] for key in _PCA_ARRAYS)
-    components = check_rows(components, name="components", n_columns=dimension, min_rows=1)
-    pca = PCA(len(components), whiten=whiten)
-    pca.components_ = components
-    pca.mean_ = check_rows(mean[None], name="mean", n_columns=dimension)[0]
-    pca.explained_variance_ = check_rows(
-        variances[None], name="explained variance", n_columns=len(components)
-    )[0]
-    if pca.explained_variance_.min() < 0 or (whiten and pca.explained_variance_.min() == 0):
-        raise ValueError("its variances are not positive")
-    return pca
-
-
-def _list(descriptors: Mapping[str, int]) -> str:
-    """Names and dimensions in words."""
-    return ", ".join(f"{name} ({dimension})" for name, dimension in descriptors.items()) or "none"

@@ -7,13 +7,14 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from idt.codebook import kmeans
+from idt.codebook import kmeans, vlfeat
 from idt.codebook.posteriors import Scorer, Statistics
 from idt.codebook.rows import check_rows
 
 MAX_KMEANS_ROWS = 128  # for each component
 DEAD_MASS = 1.0  # rows; a component with less is restarted, unless
 DEAD_SHARE = 0.05  # rows are so few that this share of an even split is still less
+BACKENDS = ("native", "vlfeat")
 
 
 class DiagonalGMM:
@@ -31,6 +32,10 @@ class DiagonalGMM:
         Least variance of a component, as a share of the variance of all rows, by dimension.
     seed
         Of the k-means start.
+    backend
+        Who iterates: ``"native"``, or ``"vlfeat"``: VLFeat through cyvlfeat, from the same start
+        and with the same floor, restarts and stopping rule. It holds two arrays of (rows,
+        n_components) posteriors and finds them three times an iteration.
 
     Attributes
     ----------
@@ -58,7 +63,9 @@ class DiagonalGMM:
         tol: float = 5e-3,
         variance_floor: float = 1e-3,
         seed: int = 0,
+        backend: str = "native",
     ) -> None:
+        check_backend(backend)
         if n_components < 1:
             raise ValueError(f"n_components must be at least 1, got {n_components}; ask for more")
         if max_iter < 1:
@@ -75,6 +82,7 @@ class DiagonalGMM:
         self.tol = tol
         self.variance_floor = variance_floor
         self.seed = seed
+        self.backend = backend
 
     weights_: np.ndarray
     means_: np.ndarray
@@ -146,6 +154,8 @@ class DiagonalGMM:
         ------
         ValueError
             Bad or too few rows, rows all the same, or a `start` that does not fit.
+        ModuleNotFoundError
+            The backend is VLFeat, and cyvlfeat is not installed.
         """
         rows = check_rows(rows, min_rows=max(2, self.n_components))
         spread = rows.var(axis=0, dtype=np.float64)
@@ -163,12 +173,12 @@ class DiagonalGMM:
             self._set(start.weights_, start.means_, np.maximum(start.variances_, floor))
         self.log_likelihoods_, self.restarts_, self.converged_ = [], [], False
         for iteration in range(self.max_iter):
-            statistics = self.statistics(rows)
-            self.log_likelihoods_.append(statistics.log_likelihood / len(rows))
+            log_likelihood, *parameters = self._iterate(rows)
+            self.log_likelihoods_.append(log_likelihood)
             if self._has_settled():
                 self.converged_ = True
                 break
-            if self._maximise(statistics, floor):
+            if self._replace(*parameters, floor=floor, n_rows=len(rows)):
                 self.restarts_.append(iteration)
         return self
 
@@ -211,16 +221,31 @@ class DiagonalGMM:
         self.means_ = np.array(means, dtype=np.float32, order="C")
         self.variances_ = np.array(variances, dtype=np.float32, order="C")
 
-    def _maximise(self, statistics: Statistics, floor: np.ndarray) -> bool:
-        """Set the mixture that explains the statistics best; say whether one was restarted."""
+    def _iterate(self, rows: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        """Mean log-likelihood of a row, and weights, means and variances that raise it."""
+        if self.backend == "vlfeat":
+            return vlfeat.iterate(rows, self.weights_, self.means_, self.variances_)
+        statistics = self.statistics(rows)
         mass = np.maximum(statistics.mass, np.finfo(np.float64).tiny)[:, None]
         shift = statistics.first / mass
-        means = self.means_ + shift
-        variances = np.maximum(statistics.second / mass - shift**2, floor)
+        variances = statistics.second / mass - shift**2
         weights = statistics.mass / statistics.mass.sum()
-        least = min(DEAD_MASS, DEAD_SHARE * statistics.n_rows / len(weights))
-        dead = np.flatnonzero(statistics.mass < least)
-        for k in dead:
+        return statistics.log_likelihood / len(rows), weights, self.means_ + shift, variances
+
+    def _replace(
+        self,
+        weights: np.ndarray,
+        means: np.ndarray,
+        variances: np.ndarray,
+        *,
+        floor: np.ndarray,
+        n_rows: int,
+    ) -> bool:
+        """Take new parameters, floored and with dead components restarted; say whether any was."""
+        variances = np.maximum(variances, floor)
+        least = min(DEAD_MASS / n_rows, DEAD_SHARE / len(weights))
+        dead = np.flatnonzero(weights < least)
+        for k in map(int, dead):
             # Two halves of the heaviest component, apart along its widest axis: together they have
             # its mean and its variances, so that the likelihood hardly changes.
             heaviest = int(weights.argmax())
@@ -239,3 +264,9 @@ class DiagonalGMM:
         if len(self.log_likelihoods_) < 2 or len(self.log_likelihoods_) - 2 in self.restarts_:
             return False
         return self.log_likelihoods_[-1] - self.log_likelihoods_[-2] < self.tol
+
+
+def check_backend(backend: str) -> None:
+    """Refuse a name that is no backend."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be {' or '.join(BACKENDS)}, got {backend!r}; choose one")

@@ -91,7 +91,7 @@ class Scorer:
         # The same from differences: normaliser - sum of half_precision (row - mean)².
         self.normalisers = normalisers.astype(np.float32)
         self.half_precisions = (0.5 * precisions).astype(np.float32)
-        self.reach = REACH / math.sqrt(max(precisions.max(), 1.0))
+        self.variances = variances
 
     def gather(self, rows: np.ndarray, *, min_posterior: float = 0.0) -> Statistics:
         """Sum rows, float32 (n, dimension) and finite; n may be 0.
@@ -109,12 +109,7 @@ class Scorer:
             A value is so far from the mixture that float32 cannot square it.
         """
         n_components, dimension = self.means.shape
-        farthest = max(abs(float(rows.max(initial=0))), abs(float(rows.min(initial=0))))
-        if farthest > self.reach:
-            raise ValueError(
-                f"rows must be of the size of those that the mixture was fitted on, got a value of "
-                f"{farthest:.3g}; check the scale of the descriptor"
-            )
+        check_reach(rows, self.variances)
         mass = np.zeros(n_components)
         moments = np.zeros((2, n_components, dimension))
         log_likelihood = 0.0
@@ -164,6 +159,16 @@ class Scorer:
             moments[1],
         )
         return log_likelihood, mass, moments
+
+
+def check_reach(rows: np.ndarray, variances: np.ndarray) -> None:
+    """Refuse rows so far from a mixture of these variances that float32 cannot square them."""
+    farthest = max(abs(float(rows.max(initial=0))), abs(float(rows.min(initial=0))))
+    if farthest > REACH * math.sqrt(min(float(variances.min()), 1.0)):
+        raise ValueError(
+            f"rows must be of the size of those that the mixture was fitted on, got a value of "
+            f"{farthest:.3g}; check the scale of the descriptor"
+        )
 
 
 # fastmath, here and below: sums and maxima are vectorised only where their order is free. Whatever

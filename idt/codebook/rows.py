@@ -65,6 +65,46 @@ def check_rows(
     return array
 
 
+def check_descriptors(
+    descriptors: Mapping[str, ArrayLike], *, dimensions: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Return arrays of the same trajectories as `check_rows` does, or say what is wrong.
+
+    Parameters
+    ----------
+    descriptors
+        By name, (n, dimension).
+    dimensions
+        Descriptors to take, in this order, and their dimensions; None takes all that are given.
+
+    Raises
+    ------
+    ValueError
+        A descriptor is missing, of another dimension or length than the others, or not finite.
+    """
+    missing = [name for name in dimensions or () if name not in descriptors]
+    if missing:
+        raise ValueError(
+            f"descriptors must hold {', '.join(dimensions or ())}, got none for "
+            f"{', '.join(missing)}; extract these too"
+        )
+    rows = {
+        name: check_rows(
+            descriptors[name],
+            name=f"descriptor {name!r}",
+            n_columns=None if dimensions is None else dimensions[name],
+        )
+        for name in (descriptors if dimensions is None else dimensions)
+    }
+    lengths = {name: len(array) for name, array in rows.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"descriptors must have one row for each trajectory, got {lengths}; give all arrays "
+            "the same rows"
+        )
+    return rows
+
+
 class RowSampler:
     """Uniform sample, without replacement, of the rows that many videos give one after another.
 
@@ -136,16 +176,8 @@ class RowSampler:
                 f"descriptors must be {', '.join(self._kept)}, got {', '.join(descriptors)}; "
                 "offer the same descriptors of every video"
             )
-        block = {}
-        for name, rows in descriptors.items():
-            n_columns = self._kept[name].shape[1] if self._kept else None
-            block[name] = check_rows(rows, name=f"descriptor {name!r}", n_columns=n_columns)
-        lengths = {name: len(rows) for name, rows in block.items()}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(
-                f"descriptors must have one row for each trajectory, got {lengths}; give all "
-                "arrays the same rows"
-            )
+        dimensions = {name: rows.shape[1] for name, rows in self._kept.items()}
+        block = check_descriptors(descriptors, dimensions=dimensions or None)
         if not self._kept:
             # np.empty takes pages only as rows come, so a small data set stays small.
             self._kept = {

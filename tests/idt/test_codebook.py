@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from idt.codebook import PCA, Codebook, DiagonalGMM, RowSampler
+from idt.codebook import PCA, Codebook, DiagonalGMM, RowSampler, draw_rows
 from idt.codebook import kmeans as kmeans_module
+from idt.trajectories import Trajectories
 
 # float32 sums of 2,048 terms, then float64: six digits remain.
 RELATIVE = 1e-5
@@ -244,6 +246,53 @@ class TestDiagonalGMM:
         theirs = DiagonalGMM.from_parameters(weights, means, variances)
         assert ours.score(rows) == pytest.approx(theirs.score(rows), rel=5e-3)
 
+    def test_vlfeat_iterates_as_we_do(self, requires) -> None:
+        requires("cyvlfeat.gmm")
+        rows = blobs(3000, 8, 30)
+        ours = DiagonalGMM(12, max_iter=8, tol=0, seed=3).fit(rows)
+        theirs = DiagonalGMM(12, max_iter=8, tol=0, seed=3, backend="vlfeat").fit(rows)
+        steps = np.diff(theirs.log_likelihoods_)
+        assert steps.max() > 1e-3
+        # Its sums are of float32 as ours, over all rows at once.
+        assert steps.min() > -1e-5
+        np.testing.assert_allclose(theirs.log_likelihoods_, ours.log_likelihoods_, rtol=1e-4)
+        np.testing.assert_allclose(theirs.weights_, ours.weights_, rtol=1e-2)
+        np.testing.assert_allclose(theirs.means_, ours.means_, atol=1e-2)
+
+    def test_vlfeat_keeps_floor_and_restarts(self, requires) -> None:
+        requires("cyvlfeat.gmm")
+        rows = blobs(3000, 4, 3)
+        rows[:, 3] = 7  # never varies
+        start = DiagonalGMM.from_parameters(
+            [0.5, 0.5], [rows.mean(axis=0), rows.mean(axis=0) + 500], np.ones((2, 4))
+        )
+        mixture = DiagonalGMM(2, max_iter=50, variance_floor=0.3, backend="vlfeat")
+        mixture.fit(rows, start=start)
+        assert mixture.restarts_ == [0]
+        assert mixture.weights_.min() > 0.1
+        assert (mixture.variances_[:, :3] >= 0.2999 * rows.var(axis=0)[:3]).all()
+        assert mixture.converged_
+
+    def test_without_cyvlfeat(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in [name for name in sys.modules if name.startswith("cyvlfeat.")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "cyvlfeat", None)
+        with pytest.raises(ModuleNotFoundError, match=r"backend must be .* trajfuse\[vlfeat\]"):
+            DiagonalGMM(2, backend="vlfeat").fit(blobs(50, 3, 4))
+        with pytest.raises(ValueError, match="backend must be native or vlfeat, got 'matlab'"):
+            DiagonalGMM(2, backend="matlab")
+
+    def test_stops_when_little_is_gained(self) -> None:
+        rows = blobs(4000, 10, 24)
+        mixture = DiagonalGMM(16, tol=1e-3).fit(rows)
+        gains = np.diff(mixture.log_likelihoods_)
+        assert mixture.converged_
+        assert gains[-1] < 1e-3
+        assert (gains[:-1] >= 1e-3).all()
+        short = DiagonalGMM(16, tol=1e-3, max_iter=3).fit(rows)
+        assert not short.converged_
+        assert short.log_likelihoods_ == mixture.log_likelihoods_[:3]
+
     def test_dead_component_is_restarted(self) -> None:
         rows = blobs(3000, 4, 3)
         start = DiagonalGMM.from_parameters(
@@ -349,6 +398,45 @@ class TestCodebook:
         assert codebook.gmms_["trajectory"].means_.shape == (4, 3)
         assert codebook.gmms_["hog"].means_.shape == (4, 3)
 
+    @pytest.mark.parametrize(
+        ("options", "shapes"),
+        [
+            ({"reduction": 1.0}, {"trajectory": 6, "hog": 5}),
+            ({"whiten": True}, {"trajectory": 3, "hog": 3}),
+            ({"pca": "none"}, {"trajectory": 6, "hog": 5}),
+            ({"pca": "joint"}, {"joint": 6}),  # of 11
+            ({"pca": "joint", "whiten": True}, {"joint": 6}),
+        ],
+    )
+    def test_parts(self, options: dict, shapes: dict[str, int], tmp_path: Path) -> None:
+        samples = {"trajectory": blobs(300, 6, 4), "hog": blobs(300, 5, 4, seed=1)}
+        codebook = Codebook(4, max_iter=3, **options)
+        codebook.fit(samples, extraction={"track_length": 15})
+        codebook.save(tmp_path / "codebook.npz")
+        loaded = Codebook.load(tmp_path / "codebook.npz", settings=options)
+        assert loaded.extraction_ == {"track_length": 15}
+        assert loaded.settings() == codebook.settings()
+        for found in (codebook, loaded):
+            assert {part: gmm.means_.shape[1] for part, gmm in found.gmms_.items()} == shapes
+            assert list(found.pcas_) == ([] if found.pca == "none" else list(shapes))
+            assert found.dimensions_ == {"trajectory": 6, "hog": 5}
+        reduced, again = codebook.reduce(samples), loaded.reduce(samples)
+        for part, rows in reduced.items():
+            np.testing.assert_array_equal(again[part], rows)
+            if codebook.whiten:
+                np.testing.assert_allclose(rows.var(axis=0, ddof=1), 1, rtol=1e-4)
+
+    def test_no_pca_leaves_rows_as_they_are(self) -> None:
+        samples = {"trajectory": blobs(300, 6, 4)}
+        codebook = Codebook(4, pca="none", max_iter=3).fit(samples)
+        np.testing.assert_array_equal(codebook.reduce(samples)["trajectory"], samples["trajectory"])
+
+    def test_joint_is_one_pca_over_all_descriptors(self) -> None:
+        samples = {"trajectory": blobs(300, 6, 4), "hog": blobs(300, 5, 4, seed=1)}
+        joint = np.hstack(list(samples.values()))
+        found = Codebook(4, pca="joint", max_iter=3).fit(samples).reduce(samples)
+        np.testing.assert_array_equal(found["joint"], PCA(6).fit(joint).transform(joint))
+
     def test_file_gives_everything_back(self, codebook: Codebook, tmp_path: Path) -> None:
         path = tmp_path / "codebook.npz"
         codebook.save(path)
@@ -392,6 +480,10 @@ class TestCodebook:
             Codebook.load(path, descriptors={"hog": 7})
         with pytest.raises(ValueError, match=r"n_components of the codebook .* must be 8, got 4"):
             Codebook.load(path, settings={"n_components": 8})
+        with pytest.raises(
+            ValueError, match=r"pca of the codebook .* be 'joint', got 'descriptor'"
+        ):
+            Codebook.load(path, settings={"pca": "joint"})
         with pytest.raises(ValueError, match="settings must be among"):
             Codebook.load(path, settings={"words": 8})
 
@@ -404,12 +496,57 @@ class TestCodebook:
             Codebook(4).fit({"hog": np.ones((9, 4))})
         with pytest.raises(ValueError, match="got none"):
             Codebook(4).fit({})
+        with pytest.raises(ValueError, match=r"one row for each trajectory, got .'a': 9, 'b': 8"):
+            Codebook(4, pca="joint").fit({"a": blobs(9, 4, 2), "b": blobs(8, 4, 2)})
+
+    def test_refuses_bad_options(self) -> None:
         with pytest.raises(ValueError, match="reduction must be"):
             Codebook(4, reduction=0)
+        with pytest.raises(ValueError, match="pca must be one of descriptor, joint, none, got ''"):
+            Codebook(4, pca="")
+        with pytest.raises(ValueError, match="whiten must be False without PCA"):
+            Codebook(4, pca="none", whiten=True)
+        with pytest.raises(ValueError, match="backend must be native or vlfeat"):
+            Codebook(4, backend="none")
 
     def test_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="fit and save one first"):
             Codebook.load(tmp_path / "none.npz")
+
+
+def made_table(n_rows: int, *, first: int = 0, info: dict | None = None) -> Trajectories:
+    """Rows that are numbered, so that a draw can be told."""
+    numbers = np.arange(first, first + n_rows, dtype=np.float32)[:, None]
+    meta = np.zeros((n_rows, 10), dtype=np.float32)
+    return Trajectories(meta, {"hog": numbers + np.zeros(3), "hof": -numbers}, info or {})
+
+
+class TestDrawRows:
+    def test_tables_and_their_files_are_one_stream(self, tmp_path: Path) -> None:
+        tables = [made_table(40), made_table(0), made_table(60, first=40)]
+        info = {"settings": {"track_length": 15, "seed": 3, "descriptors": ["hog"]}}
+        tables[1] = made_table(0, info=info)
+        tables[2].save(tmp_path / "table.npz", dtype="float32")
+        rows, extraction = draw_rows([*tables[:2], tmp_path / "table.npz"], n_rows=30, seed=5)
+        sampler = RowSampler(30, seed=5)
+        sampler.add(made_table(100).descriptors)
+        np.testing.assert_array_equal(rows["hog"], sampler.sample()["hog"])
+        np.testing.assert_array_equal(rows["hof"][:, 0], -rows["hog"][:, 0])
+        assert extraction == {"track_length": 15}  # what all videos share
+
+    def test_refuses_other_settings(self) -> None:
+        tables = [made_table(9, info={"settings": {"flow": flow}}) for flow in ("dis", "codec")]
+        with pytest.raises(ValueError, match="flow of the extraction must be 'dis', as of the"):
+            draw_rows(tables)
+        with pytest.raises(ValueError, match="settings of a table must be values by name, got 3"):
+            draw_rows([made_table(9, info={"settings": 3})])
+        with pytest.raises(ValueError, match="must hold trajectories, got none in any"):
+            draw_rows([made_table(0)])
+        with pytest.raises(ValueError, match="must hold trajectories, got none in any"):
+            draw_rows([])
+        other = Trajectories(np.zeros((2, 10), np.float32), {"hog": np.zeros((2, 3), np.float32)})
+        with pytest.raises(ValueError, match="descriptors must be hog, hof, got hog"):
+            draw_rows([made_table(3), other])
 
 
 class TestHostileFiles:
@@ -475,6 +612,9 @@ class TestHostileFiles:
             lambda head: head.pop("settings"),
             lambda head: head["settings"].update(words=3),
             lambda head: head["settings"].update(n_components=5),
+            lambda head: head["settings"].update(pca="joint"),
+            lambda head: head["settings"].update(pca="none"),
+            lambda head: head.update(extraction=[3]),
             lambda head: head.update(descriptors={}),
             lambda head: head.update(descriptors={"trajectory": 5}),
             lambda head: head.update(descriptors=[1]),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from idt.codebook import PCA, Codebook, DiagonalGMM
+from idt.codebook import PCA, DiagonalGMM
 from idt.fisher import (
+    FewTrajectoriesWarning,
     FisherAccumulator,
-    FisherVectorEncoder,
-    NoTrajectoriesWarning,
     fisher_vector,
 )
 
@@ -40,20 +38,24 @@ def log_likelihood(rows: np.ndarray, weights, means, deviations) -> float:
     return float(np.logaddexp.reduce(joint, axis=1).mean())
 
 
-def plain_fisher_vector(rows: np.ndarray, gmm: DiagonalGMM, *, improved: bool) -> np.ndarray:
+def plain_fisher_vector(
+    rows: np.ndarray, gmm: DiagonalGMM, *, improved: bool, with_weights: bool = False
+) -> np.ndarray:
     """Formulas of the module, float64, one component at a time."""
     rows, weights = rows.astype(float), gmm.weights_
     means, deviations = gmm.means_.astype(float), np.sqrt(gmm.variances_.astype(float))
     joint = np.log(weights) + norm.logpdf(rows[:, None], means, deviations).sum(axis=2)
     posteriors = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
-    of_means, of_deviations = [], []
+    of_weights, of_means, of_deviations = [], [], []
     for k in range(len(weights)):
         standard = (rows - means[k]) / deviations[k]
+        of_weights.append([(posteriors[:, k] - weights[k]).mean() / np.sqrt(weights[k])])
         of_means.append(posteriors[:, k] @ standard / len(rows) / np.sqrt(weights[k]))
         of_deviations.append(
             posteriors[:, k] @ (standard**2 - 1) / len(rows) / np.sqrt(2 * weights[k])
         )
-    vector = np.concatenate([*of_means, *of_deviations])
+    parts = [*of_weights[:-1]] if with_weights else []
+    vector = np.concatenate([*parts, *of_means, *of_deviations])
     if improved:
         vector = np.sign(vector) * np.sqrt(abs(vector))
         vector /= np.linalg.norm(vector)
@@ -78,44 +80,60 @@ class TestFisherVector:
     def test_order_of_the_parts(self) -> None:
         # A row under the second of two far components, moved along the second dimension.
         gmm = DiagonalGMM.from_parameters([0.5, 0.5], [[0.0, 0.0], [100.0, 0.0]], np.ones((2, 2)))
-        vector = fisher_vector(np.array([[100.0, -1.0]]), gmm, improved=False)
+        rows = np.array([[100.0, -1.0], [100.0, -1.0]])
+        vector = fisher_vector(rows, gmm, improved=False)
         expected = [0, 0, 0, -np.sqrt(2), 0, 0, -1, 0]
         np.testing.assert_allclose(vector, expected, atol=RELATIVE)
+        # The weight part of the first component: it has none of the rows and half the weight.
+        vector = fisher_vector(rows, gmm, improved=False, weights=True)
+        np.testing.assert_allclose(vector, [-0.5 / np.sqrt(0.5), *expected], atol=RELATIVE)
 
     def test_is_the_scaled_gradient_of_the_log_likelihood(self, gmm: DiagonalGMM) -> None:
         rows = made_rows(300, 7, seed=1)
-        found = fisher_vector(rows, gmm, improved=False).reshape(2, 6, 7)
+        found = fisher_vector(rows, gmm, improved=False, weights=True)
         twin = rows.astype(float)
+        logits = np.log(gmm.weights_)  # weights are their softmax
         means, deviations = gmm.means_.astype(float), np.sqrt(gmm.variances_.astype(float))
-        expected = np.empty((2, 6, 7))
-        for part, values in enumerate((means, deviations)):
-            for place in np.ndindex(6, 7):
-                here, step = values[place], 1e-5
-                values[place] = here + step
-                above = log_likelihood(twin, gmm.weights_, means, deviations)
-                values[place] = here - step
-                below = log_likelihood(twin, gmm.weights_, means, deviations)
+        expected = []
+        for values in (logits, means, deviations):
+            gradient = np.empty_like(values)
+            for place in np.ndindex(*values.shape):
+                here, step, around = values[place], 1e-5, []
+                for values[place] in (here + step, here - step):
+                    weights = np.exp(logits) / np.exp(logits).sum()
+                    around.append(log_likelihood(twin, weights, means, deviations))
                 values[place] = here
-                expected[part][place] = (above - below) / (2 * step)
-        # The Fisher information of a mean is w / sigma², that of a deviation 2 w / sigma².
-        scale = deviations / np.sqrt(gmm.weights_)[:, None]
-        expected *= np.stack([scale, scale / np.sqrt(2)])
-        assert relative_difference(found, expected) < RELATIVE
+                gradient[place] = (around[0] - around[1]) / (2 * step)
+            expected.append(gradient)
+        # Fisher information: w of a weight, w / sigma² of a mean, 2 w / sigma² of a deviation.
+        roots = np.sqrt(gmm.weights_)
+        expected[0] = expected[0] / roots
+        expected[1] *= deviations / roots[:, None]
+        expected[2] *= deviations / roots[:, None] / np.sqrt(2)
+        weight_part = expected.pop(0)
+        assert relative_difference(found[:5], weight_part[:5]) < RELATIVE
+        assert relative_difference(found[5:], np.concatenate(expected).ravel()) < RELATIVE
+        # What is left out follows from the rest.
+        assert -(roots[:5] @ found[:5]) / roots[5] == pytest.approx(weight_part[5], abs=RELATIVE)
 
-    @pytest.mark.parametrize("n_rows", [1, 2, 5, 4099])
+    @pytest.mark.parametrize("n_rows", [2, 5, 4099])
+    @pytest.mark.parametrize("weights", [False, True])
     @pytest.mark.parametrize(
         ("improved", "tolerance"), [(False, RELATIVE), (True, RELATIVE_IMPROVED)]
     )
     def test_equals_plain_twin(
-        self, gmm: DiagonalGMM, n_rows: int, improved: bool, tolerance: float
+        self, gmm: DiagonalGMM, n_rows: int, weights: bool, improved: bool, tolerance: float
     ) -> None:
         rows = made_rows(n_rows, 7, seed=2)
-        found = fisher_vector(rows, gmm, improved=improved)
+        found = fisher_vector(rows, gmm, improved=improved, weights=weights)
+        expected = plain_fisher_vector(rows, gmm, improved=improved, with_weights=weights)
         assert found.dtype == np.float32
-        assert found.shape == (2 * 6 * 7,)
-        assert relative_difference(found, plain_fisher_vector(rows, gmm, improved=improved)) < (
-            tolerance
-        )
+        assert found.shape == (((2 * 7 + 1) * 6 - 1) if weights else 2 * 6 * 7,)
+        assert relative_difference(found, expected) < tolerance
+
+    def test_a_single_component_has_no_weight_part(self) -> None:
+        gmm = DiagonalGMM.from_parameters([1.0], [[1.0]], [[4.0]])
+        assert fisher_vector(np.array([[1.0], [5.0]]), gmm, weights=True).shape == (2,)
 
     def test_order_of_rows_changes_nothing_but_rounding(self, gmm: DiagonalGMM) -> None:
         rows = made_rows(5000, 7, seed=3)
@@ -141,15 +159,22 @@ class TestFisherVector:
         np.testing.assert_array_equal(found, expected)
 
     def test_row_far_from_every_component_is_finite(self, gmm: DiagonalGMM) -> None:
-        vector = fisher_vector(np.full((1, 7), 1e6), gmm)
+        vector = fisher_vector(np.full((2, 7), 1e6), gmm)
         assert np.isfinite(vector).all()
         assert np.linalg.norm(vector) == pytest.approx(1, rel=RELATIVE)
 
     def test_no_rows_give_zeros_and_a_warning(self, gmm: DiagonalGMM) -> None:
-        with pytest.warns(NoTrajectoriesWarning, match="no trajectories"):
+        with pytest.warns(FewTrajectoriesWarning, match="no trajectories"):
             vector = fisher_vector(np.empty((0, 7)), gmm)
         assert vector.shape == (84,)
         assert not vector.any()
+
+    def test_a_single_row_is_encoded_with_a_warning(self, gmm: DiagonalGMM) -> None:
+        rows = made_rows(1, 7)
+        with pytest.warns(FewTrajectoriesWarning, match="a single trajectory"):
+            vector = fisher_vector(rows, gmm)
+        expected = plain_fisher_vector(rows, gmm, improved=True)
+        assert relative_difference(vector, expected) < RELATIVE_IMPROVED
 
     def test_refuses_bad_rows(self, gmm: DiagonalGMM) -> None:
         with pytest.raises(ValueError, match="must have 7 columns, got 6"):
@@ -194,6 +219,35 @@ def real_descriptors(shared: Path, clip: str) -> dict[str, np.ndarray]:
         return {name: file[name] for name in ("trajectory", "hog", "hof", "mbhx", "mbhy")}
 
 
+class TestVLFeat:
+    @pytest.mark.parametrize("improved", [False, True])
+    def test_blocks_add_up(self, gmm: DiagonalGMM, requires, improved: bool) -> None:
+        requires("cyvlfeat.fisher")
+        rows = made_rows(900, 7, seed=5)
+        accumulator = FisherAccumulator(gmm, improved=improved, backend="vlfeat")
+        for block in np.split(rows, (0, 1, 400)):
+            accumulator.add(block)
+        expected = plain_fisher_vector(rows, gmm, improved=improved)
+        tolerance = RELATIVE_IMPROVED if improved else RELATIVE
+        assert relative_difference(accumulator.finish(), expected) < tolerance
+
+    def test_refuses_the_same_rows(self, gmm: DiagonalGMM, requires) -> None:
+        requires("cyvlfeat.fisher")
+        for rows, message in (
+            (np.ones((3, 6)), "must have 7 columns, got 6"),
+            (np.full((3, 7), np.nan), "must be finite"),
+            (np.full((3, 7), 1e30), "check the scale"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                fisher_vector(rows, gmm, backend="vlfeat")
+
+    def test_has_no_weight_part(self, gmm: DiagonalGMM) -> None:
+        with pytest.raises(ValueError, match="weights must be False with the backend 'vlfeat'"):
+            FisherAccumulator(gmm, weights=True, backend="vlfeat")
+        with pytest.raises(ValueError, match="backend must be native or vlfeat, got 'gpu'"):
+            FisherAccumulator(gmm, backend="gpu")
+
+
 @pytest.mark.parametrize("name", ["trajectory", "hog", "hof", "mbhx", "mbhy"])
 @pytest.mark.parametrize("improved", [False, True])
 def test_equals_vlfeat_on_real_descriptors(shared, requires, name: str, improved: bool) -> None:
@@ -206,75 +260,6 @@ def test_equals_vlfeat_on_real_descriptors(shared, requires, name: str, improved
         expected = fisher(
             rows, gmm.means_, gmm.variances_, gmm.weights_.astype(np.float32), improved=improved
         )
-        found = fisher_vector(rows, gmm, improved=improved)
-        assert relative_difference(found, expected.ravel()) < 1e-4  # both sum float32
-
-
-@pytest.fixture(scope="module")
-def codebook() -> Codebook:
-    samples = {"trajectory": made_rows(400, 6), "hog": made_rows(400, 5, seed=1)}
-    return Codebook(4, max_iter=5).fit(samples)
-
-
-class TestEncoder:
-    def video(self, n_rows: int) -> dict[str, np.ndarray]:
-        return {
-            "hog": made_rows(n_rows, 5, seed=8),
-            "trajectory": made_rows(n_rows, 6, seed=9),
-            "hof": made_rows(n_rows, 4),
-        }
-
-    def test_descriptors_stand_in_the_codebook_s_order(self, codebook: Codebook) -> None:
-        encoder, video = FisherVectorEncoder(codebook), self.video(60)
-        vector = encoder.encode(video)
-        assert vector.dtype == np.float32
-        assert vector.shape == (encoder.n_features,) == (2 * 4 * (3 + 3),)
-        assert encoder.parts == {"trajectory": slice(0, 24), "hog": slice(24, 48)}
-        for name, part in encoder.parts.items():
-            expected = fisher_vector(video[name], codebook.gmms_[name], pca=codebook.pcas_[name])
-            np.testing.assert_array_equal(vector[part], expected)
-
-    def test_streamed_video_equals_the_whole(self, codebook: Codebook) -> None:
-        encoder, video = FisherVectorEncoder(codebook, improved=False), self.video(90)
-        accumulator = encoder.accumulator()
-        for start in range(0, 90, 40):
-            accumulator.add({name: rows[start : start + 40] for name, rows in video.items()})
-        assert accumulator.n_rows == 90
-        assert relative_difference(accumulator.finish(), encoder.encode(video)) < RELATIVE
-
-    def test_no_trajectories_warn_once(self, codebook: Codebook) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            vector = FisherVectorEncoder(codebook).encode(self.video(0))
-        assert [warning.category for warning in caught] == [NoTrajectoriesWarning]
-        assert vector.shape == (48,)
-        assert not vector.any()
-
-    def test_one_trajectory_is_enough(self, codebook: Codebook) -> None:
-        vector = FisherVectorEncoder(codebook).encode(self.video(1))
-        assert np.isfinite(vector).all()
-        assert np.linalg.norm(vector) == pytest.approx(np.sqrt(2), rel=RELATIVE)
-
-    def test_file_encodes_the_same(self, codebook: Codebook, tmp_path: Path) -> None:
-        codebook.save(tmp_path / "codebook.npz")
-        loaded = Codebook.load(tmp_path / "codebook.npz")
-        video = self.video(30)
-        np.testing.assert_array_equal(
-            FisherVectorEncoder(loaded).encode(video), FisherVectorEncoder(codebook).encode(video)
-        )
-
-    def test_refused_block_changes_nothing(self, codebook: Codebook) -> None:
-        encoder, video = FisherVectorEncoder(codebook), self.video(20)
-        accumulator = encoder.accumulator()
-        accumulator.add(video)
-        before = accumulator.finish()
-        for change, message in (
-            ({"hog": video["hog"][:3]}, "one row for each trajectory"),
-            ({"hog": video["hog"][:, :4]}, "descriptor 'hog' must have 5 columns, got 4"),
-            ({"hog": np.full((20, 5), np.nan)}, "descriptor 'hog' must be finite"),
-        ):
-            with pytest.raises(ValueError, match=message):
-                accumulator.add(video | change)
-        with pytest.raises(ValueError, match="got none for trajectory; extract"):
-            accumulator.add({"hog": video["hog"]})
-        np.testing.assert_array_equal(accumulator.finish(), before)
+        for backend in ("native", "vlfeat"):
+            found = fisher_vector(rows, gmm, improved=improved, backend=backend)
+            assert relative_difference(found, expected.ravel()) < 1e-4  # both sum float32
