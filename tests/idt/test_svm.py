@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from idt.svm import LinearSVM, NotConvergedWarning, gram_matrix
+from idt.svm import LinearSVM, NotConvergedWarning, cross_gram, gram_matrix
 
 # Both sides stop at a projected gradient of 1e-4 and ours keeps float32 products.
 TOLERANCE = 2e-3
@@ -143,7 +143,8 @@ class TestManner:
         X, labels = made_encodings(61, 700, 3)
         whole = LinearSVM().fit(X, labels)
         expected = whole.decision_function(X)
-        monkeypatch.setattr("idt.svm.BLOCK_NUMBERS", 61 * 32)
+        monkeypatch.setattr("idt.svm.gram.BLOCK_NUMBERS", 61 * 32)
+        monkeypatch.setattr("idt.svm.linear.BLOCK_NUMBERS", 7 * 700)
         blocks = LinearSVM().fit(X, labels)
         np.testing.assert_allclose(blocks.coef_, whole.coef_, atol=1e-4)
         np.testing.assert_allclose(blocks.decision_function(X), expected, atol=1e-3)
@@ -175,10 +176,85 @@ class TestManner:
         scores = svm.decision_function(np.zeros((1, 40)))
         np.testing.assert_allclose(scores[0], svm.intercept_)
 
+    @pytest.mark.parametrize("names", [["walk", "run", "jump"], [7, -3, 12]])
+    def test_labels_of_any_kind(self, names: list) -> None:
+        X, labels = made_encodings(60, 90, 3)
+        named = np.array(names)[labels]
+        svm = LinearSVM().fit(X, named)
+        np.testing.assert_array_equal(svm.classes_, np.unique(names))
+        np.testing.assert_array_equal(svm.predict(X), named)
+
     def test_too_few_passes_warn(self) -> None:
         X, labels = made_encodings(60, 10, 3)
         with pytest.warns(NotConvergedWarning, match="3 of 3 classes took all of max_iter=2"):
             LinearSVM(max_iter=2).fit(X, labels)
+
+
+class TestInnerProducts:
+    def test_the_same_machine_from_rows_and_from_their_products(self) -> None:
+        X, labels = made_encodings(60, 90, 3)
+        new, _ = made_encodings(25, 90, 3, seed=1)
+        rows = LinearSVM().fit(X, labels)
+        products = LinearSVM(kernel="precomputed").fit(gram_matrix(X), labels)
+        np.testing.assert_array_equal(products.dual_coef_, rows.dual_coef_)
+        found = products.decision_function(cross_gram(new, X))
+        np.testing.assert_allclose(found, rows.decision_function(new), atol=1e-5)
+        assert not hasattr(products, "coef_")
+
+    def test_products_of_descriptors_add_up(self) -> None:
+        X, labels = made_encodings(60, 90, 3)
+        new, _ = made_encodings(25, 90, 3, seed=1)
+        parts = [slice(0, 20), slice(60, 90)]
+        grams = [gram_matrix(X[:, part]) for part in parts]
+        crosses = [cross_gram(new[:, part], X[:, part]) for part in parts]
+        some = LinearSVM(kernel="precomputed", tol=1e-6).fit(sum(grams), labels)
+        columns = np.r_[0:20, 60:90]
+        peer = LinearSVM(tol=1e-6).fit(X[:, columns], labels)
+        np.testing.assert_allclose(
+            some.decision_function(sum(crosses)),
+            peer.decision_function(new[:, columns]),
+            atol=TOLERANCE,
+        )
+
+    def test_what_is_given_stays_as_it_is(self) -> None:
+        X, labels = made_encodings(30, 40, 3)
+        gram = gram_matrix(X)
+        before = gram.copy()
+        LinearSVM(kernel="precomputed").fit(gram, labels)
+        np.testing.assert_array_equal(gram, before)
+
+
+class TestCrossScores:
+    @pytest.mark.parametrize("n_folds", [None, 2, 3])
+    def test_scores_are_those_of_machines_trained_without_the_fold(
+        self, n_folds: int | None
+    ) -> None:
+        from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+
+        X, labels = made_encodings(60, 90, 3)
+        groups = np.repeat(["p", "q", "r", "s"], [9, 24, 12, 15])
+        svm = LinearSVM(tol=1e-6)
+        found = svm.cross_scores(X, labels, groups, n_folds=n_folds)
+        splitter = LeaveOneGroupOut() if n_folds is None else GroupKFold(n_folds)
+        for kept, held_out in splitter.split(X, groups=groups):
+            peer = LinearSVM(tol=1e-6).fit(X[kept], labels[kept])
+            expected = peer.decision_function(X[held_out])
+            np.testing.assert_allclose(found[held_out], expected, atol=TOLERANCE)
+        assert not hasattr(svm, "dual_coef_")
+        again = svm.cross_scores(X, labels, groups, n_folds=n_folds)
+        np.testing.assert_array_equal(found, again)
+
+    def test_a_group_decides_nothing_about_itself(self) -> None:
+        # Labels of a group are turned: the scores of its own rows must not move.
+        X, labels = made_encodings(60, 90, 3)
+        groups = np.arange(60) // 15
+        turned = np.where(groups == 2, (labels + 1) % 3, labels)
+        svm = LinearSVM(kernel="precomputed")
+        gram = gram_matrix(X)
+        one = svm.cross_scores(gram, labels, groups)
+        other = svm.cross_scores(gram, turned, groups)
+        np.testing.assert_array_equal(one[groups == 2], other[groups == 2])
+        assert np.abs(one[groups == 1] - other[groups == 1]).max() > 0.1
 
 
 class TestBadInput:
@@ -187,21 +263,29 @@ class TestBadInput:
         [
             ([0, 1, 0], r"y must have the shape \(4,\)"),
             ([0, 0, 0, 0], "two classes or more, got one"),
-            ([0, 2, 2, 0], "got no row of class 1"),
-            ([0.0, 1.0, 0.0, 1.0], "integers from 0, got float64"),
-            ([0, 1, -1, 0], "integers from 0, got int64 from -1"),
-            (["a", "b", "a", "b"], "integers from 0"),
+            ([0.5, 1.0, 0.0, 1.0], "y must be classes, got fractions"),
+            ([np.nan, 1.0, 0.0, 1.0], "y must be classes, got fractions, NaN"),
         ],
     )
     def test_labels(self, y: list, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             LinearSVM().fit(np.eye(4), y)
 
-    def test_number_of_classes(self) -> None:
-        with pytest.raises(ValueError, match="got no row of class 2"):
-            LinearSVM().fit(np.eye(4), [0, 1, 0, 1], n_classes=3)
-        with pytest.raises(ValueError, match="below n_classes=2, got 2"):
-            LinearSVM().fit(np.eye(4), [0, 1, 0, 2], n_classes=2)
+    @pytest.mark.parametrize(
+        ("y", "n_classes", "message"),
+        [
+            ([0, 1, 0, 1], 3, "got no row of class 2"),
+            ([0, 2, 2, 0], 3, "got no row of class 1"),
+            ([0, 1, 0, 2], 2, "below n_classes=2, got 2"),
+            ([0, 0, 0, 0], 1, "two classes or more, got one"),
+            ([0.0, 1.0, 0.0, 1.0], 2, "integers from 0, got float64"),
+            ([0, 1, -1, 0], 2, "integers from 0, got int64 from -1"),
+            (["a", "b", "a", "b"], 2, "integers from 0"),
+        ],
+    )
+    def test_numbered_labels(self, y: list, n_classes: int, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            LinearSVM().fit(np.eye(4), y, n_classes=n_classes)
 
     @pytest.mark.parametrize(
         ("X", "message"),
@@ -227,8 +311,39 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         "options",
-        [{"C": 0}, {"C": float("nan")}, {"loss": "log"}, {"tol": 0}, {"max_iter": 0}],
+        [
+            {"C": 0},
+            {"C": float("nan")},
+            {"loss": "log"},
+            {"kernel": "rbf"},
+            {"tol": 0},
+            {"max_iter": 0},
+        ],
     )
     def test_options(self, options: dict) -> None:
         with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
-            LinearSVM(**options)
+            LinearSVM(**options).fit(np.eye(4), [0, 1, 0, 1])
+
+    def test_inner_products(self) -> None:
+        svm = LinearSVM(kernel="precomputed")
+        with pytest.raises(ValueError, match=r"X must be square.* got \(4, 3\)"):
+            svm.fit(np.ones((4, 3)), [0, 1, 0, 1])
+        with pytest.raises(ValueError, match="X must be finite"):
+            svm.fit(np.diag([1, np.nan, 1, 1]), [0, 1, 0, 1])
+        with pytest.raises(ValueError, match="must have 3 columns, as the training rows, got 4"):
+            cross_gram(np.eye(4), np.eye(3))
+        with pytest.raises(ValueError, match="squares float32 holds"):
+            cross_gram(np.full((1, 4), 1e30), np.full((1, 4), 1e30))
+
+    @pytest.mark.parametrize(
+        ("groups", "n_folds", "message"),
+        [
+            (["a", "b"], None, r"groups must have the shape \(4,\)"),
+            (["a"] * 4, None, "groups must be two or more, got one, a"),
+            (["a", "a", "b", "b"], 3, "n_folds must be from 2 to the number of groups, 2, got 3"),
+            (["a", "b", "a", "b"], None, "got class 0 held out whole"),
+        ],
+    )
+    def test_groups(self, groups: list, n_folds: int | None, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            LinearSVM().cross_scores(np.eye(4), [0, 1, 0, 1], groups, n_folds=n_folds)
