@@ -194,7 +194,8 @@ def encode_into(
         verbose=verbose,
     )
     failed = [(each.item[1], each.error) for each in outcomes if each.error is not None]
-    for name, error in failed:
+    if failed:
+        name, error = failed[0]
         error.add_note(
             f"{len(failed)} of {len(items)} encodings failed, first {name!r}; the others are kept "
             f"in {part}: mend the cause and run again"
@@ -237,6 +238,7 @@ def _create(
     in_one_piece = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     in_one_piece.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # rows have their place from the start
     in_one_piece.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    in_one_piece.set_obj_track_times(False)  # the same bytes at any time
     # Aligned, so that mapped rows are arrays like any other.
     with h5py.File(path, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
         file.attrs["format"] = FORMAT
