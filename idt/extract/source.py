@@ -74,6 +74,7 @@ def pictures(
     name: str,
     start: int,
     stop: int | None,
+    step: int,
     max_side: int | None,
     with_vectors: bool,
     stages: Stages,
@@ -88,6 +89,8 @@ def pictures(
         What errors call arrays.
     start, stop, max_side
         As in `idt.extract.Extraction`.
+    step
+        From one frame that is given to the next.
     with_vectors
         Give the flow of the codec's motion vectors, and grey frames.
     stages
@@ -102,7 +105,7 @@ def pictures(
     source = _with_blocks if with_vectors else _plain
     for picture in islice(source(video, name, max_side, stages), stop):
         n_decoded += 1
-        if picture.index >= start:
+        if picture.index >= start and (picture.index - start) % step == 0:
             yield picture
     if n_decoded <= start:
         path = video if isinstance(video, Path) else name

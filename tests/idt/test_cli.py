@@ -29,6 +29,7 @@ OPTIONS = [
     (("-t", "--time-cells"), "5", "n_time_cells", 5),
     (("-A", "--scales"), "2", "max_scales", 2),
     (("-I", "--interval"), "3", "interval", 3),
+    (("--frame-step",), "2", "frame_step", 2),
     (("--first-scale",), "1", "first_scale", 1),
     (("--descriptors",), "mbhx, hog", "descriptors", ("hog", "mbhx")),
     (("--normalise",), "l2", "normalise", "l2"),
