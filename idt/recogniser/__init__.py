@@ -1,0 +1,34 @@
+"""Recognisers of the handcrafted family, behind fit and scores, by the names that runs call them.
+
+`dt` are dense trajectories, without stabilisation and L2 normalised (Wang et al. 2013), `idt`
+improved ones (Wang & Schmid 2013); `bof` are bags of features with a χ² kernel, `fv` Fisher vectors
+with a linear one. All of them take the same options, so ``descriptors="mbhx/mbhy"`` is a variant of
+each. `idt-fv-plus` is what does best without a network. `flow-hist` is a yardstick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from idt.recogniser.bags import BagRecogniser
+from idt.recogniser.fisher_vectors import FisherVectorRecogniser
+from idt.recogniser.flow_histogram import FlowHistogramRecogniser
+from idt.recogniser.labels import check_labels
+
+RECOGNISERS: dict[str, Callable[..., Any]] = {
+    "dt-bof": partial(BagRecogniser, stabilise="none", normalise="l2"),
+    "dt-fv": partial(FisherVectorRecogniser, stabilise="none", normalise="l2"),
+    "idt-bof": BagRecogniser,
+    "idt-fv": FisherVectorRecogniser,
+    "flow-hist": FlowHistogramRecogniser,
+}
+
+__all__ = [
+    "RECOGNISERS",
+    "BagRecogniser",
+    "FisherVectorRecogniser",
+    "FlowHistogramRecogniser",
+    "check_labels",
+]
