@@ -2,7 +2,8 @@
 
 A descriptor votes once per pixel: a bin with a weight, and the next direction with another. Votes
 are summed over cells through an integral histogram, normalised per frame and averaged over the
-frames of a time cell.
+frames of a time cell. The integral histogram is never stored: windows take what they need of its
+rows as these pass by.
 
 References
 ----------
@@ -12,17 +13,19 @@ Recognition, IJCV 2013, section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+
+from idt.lanes import WIDTH, choose_equal, fetch, fill, larger, load, ramp, root, store
 
 N_DIRECTIONS = 8
 EPSILON = np.float32(0.05)  # added to every bin before it is normalised, Wang & Schmid 2013
 PATCH_SIZE = 32  # pixels
 N_CELLS = 2  # along x and along y
 N_TIME_CELLS = 3
+WINDOWS_AHEAD = 16  # whose sums are fetched from memory while others are added
 
 
 @dataclass(frozen=True)
@@ -46,46 +49,44 @@ class Votes:
         )
 
 
-def _integrator(n_bins: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]:
-    """Compile the summation for a number of bins, which the inner loops then know."""
-    width = N_DIRECTIONS * -(-n_bins // N_DIRECTIONS)  # whole vectors, so that the sums vectorise
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_row(
+    bins: np.ndarray, low: np.ndarray, high: np.ndarray, sums: np.ndarray, rest: np.ndarray
+) -> None:
+    """Bring a row of an integral histogram down by a row of votes.
 
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def _integrate(bins: np.ndarray, low: np.ndarray, high: np.ndarray, out: np.ndarray) -> None:
-        """Integral histogram (row + 1, (column + 1) * bin) of a plane of votes."""
-        n_rows, n_columns = bins.shape
-        row = np.empty(n_columns * width, np.float32)
-        for i in range(out.shape[1]):
-            out[0, i] = 0
-        for y in range(n_rows):
-            for i in range(len(row)):
-                row[i] = 0
-            for x in range(n_columns):
-                first = np.uint64(bins[y, x])
-                row[np.uint64(x * width) + first] = low[y, x]
-                if first < N_DIRECTIONS:
-                    second = (first + np.uint64(1)) % np.uint64(N_DIRECTIONS)
-                    row[np.uint64(x * width) + second] = high[y, x]
-            for i in range(width, n_columns * width):
-                row[i] += row[i - width]
-            above, below = out[y, n_bins:], out[y + 1, n_bins:]
-            for k in range(n_bins):
-                out[y + 1, k] = 0
-            if n_bins == width:
-                for i in range(n_columns * n_bins):
-                    below[i] = above[i] + row[i]
-            else:
-                for x in range(n_columns):
-                    for k in range(n_bins):
-                        below[x * n_bins + k] = above[x * n_bins + k] + row[x * width + k]
-
-    return _integrate
+    It lies in `sums`, (column + 1, 8), and `rest`, (column + 1,), the bin that is no direction;
+    `rest` is empty where there is no such bin.
+    """
+    nought, one = fill(np.float32(0)), fill(np.float32(1))
+    direction = ramp()
+    before = choose_equal(direction, nought, fill(np.float32(N_DIRECTIONS - 1)), direction - one)
+    total, rest_total = nought, np.float32(0)
+    for x in range(len(bins)):
+        first = fill(np.float32(bins[x]))
+        votes = choose_equal(first, direction, fill(low[x]), nought)
+        total = total + choose_equal(first, before, fill(high[x]), votes)
+        i = (x + 1) * N_DIRECTIONS
+        store(sums, i, load(sums, i) + total)
+        if len(rest):
+            rest_total += low[x] if bins[x] == N_DIRECTIONS else np.float32(0)
+            rest[x + 1] += rest_total
 
 
-INTEGRATORS = {n_bins: _integrator(n_bins) for n_bins in (8, 9)}
+@njit(cache=True, nogil=True, error_model="numpy")
+def _integrate(bins: np.ndarray, low: np.ndarray, high: np.ndarray, out: np.ndarray) -> None:
+    """Fill an integral histogram, (row + 1, column + 1, bin)."""
+    sums = np.zeros((out.shape[1], N_DIRECTIONS), np.float32)
+    rest = np.zeros(out.shape[1] * (out.shape[2] - N_DIRECTIONS), np.float32)
+    out[0] = 0
+    for y in range(bins.shape[0]):
+        _add_row(bins[y], low[y], high[y], sums, rest)
+        out[y + 1, :, :N_DIRECTIONS] = sums
+        if len(rest):
+            out[y + 1, :, N_DIRECTIONS] = rest
 
 
-def integrate(votes: Votes, n_bins: int, *, out: np.ndarray | None = None) -> np.ndarray:
+def integrate(votes: Votes, n_bins: int) -> np.ndarray:
     """Sum votes into an integral histogram.
 
     Parameters
@@ -94,122 +95,284 @@ def integrate(votes: Votes, n_bins: int, *, out: np.ndarray | None = None) -> np
         One plane of votes.
     n_bins
         8 for directions alone, 9 for directions and a zero bin.
-    out
-        float32, one-dimensional and large enough: memory for the result; None takes new memory.
 
     Returns
     -------
     ndarray of float32, shape (row + 1, column + 1, n_bins)
         ``out[y, x]`` is the histogram of the pixels above and left of (x, y).
     """
-    if n_bins not in INTEGRATORS:
-        raise ValueError(
-            f"n_bins must be one of {sorted(INTEGRATORS)}, got {n_bins}; "
-            "add its integrator to idt.histogram"
-        )
+    _check_bins(n_bins)
     n_rows, n_columns = votes.bin.shape
-    size = (n_rows + 1) * (n_columns + 1) * n_bins
-    memory = np.empty(size, np.float32) if out is None else out[:size]
-    rows = memory.reshape(n_rows + 1, (n_columns + 1) * n_bins)
-    INTEGRATORS[n_bins](votes.bin, votes.low, votes.high, rows)
-    return rows.reshape(n_rows + 1, n_columns + 1, n_bins)
+    out = np.empty((n_rows + 1, n_columns + 1, n_bins), np.float32)
+    _integrate(votes.bin, votes.low, votes.high, out)
+    return out
+
+
+def _check_bins(n_bins: int) -> None:
+    if n_bins not in (N_DIRECTIONS, N_DIRECTIONS + 1):
+        raise ValueError(
+            f"n_bins must be {N_DIRECTIONS} or {N_DIRECTIONS + 1}, got {n_bins}; vote for "
+            "directions, and for one bin more at most"
+        )
+
+
+def zero_sums(n_slots: int, n_time_cells: int, n_cells: int, n_bins: int) -> np.ndarray:
+    """Memory for what `pool` adds up, float32 (time cell, slot, cell x * cell y * bin or more).
+
+    What is behind the bins stays 0: it lets every row begin with whole lanes.
+    """
+    n_values = n_cells * n_cells * n_bins
+    return np.zeros((n_time_cells, n_slots, -(-n_values // WIDTH) * WIDTH), np.float32)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one frame around its live tracks, one size for all.
+
+    `first`, int64 (row + 1,), tells where the windows of every top row begin in `left`, int64 (n,),
+    which holds their leftmost columns. In the tracks' order, `order`, int64 (n,), tells where in
+    `left` a track's window is, and `sums`, int64 (n,), the row to which its histogram is added.
+    """
+
+    patch_size: int
+    first: np.ndarray
+    left: np.ndarray
+    order: np.ndarray
+    sums: np.ndarray
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pool(
-    integral: np.ndarray,
+def _place_windows(
     points: np.ndarray,
     age: np.ndarray,
     live: np.ndarray,
     patch_size: int,
-    n_cells: int,
+    n_columns: int,
     frames_per_cell: int,
-    rootl1: bool,
-    out: np.ndarray,
-) -> None:
-    """Add the normalised histogram around each track's last point but one to its time cell."""
-    n_rows, n_columns, n_bins = integral.shape
-    n_rows -= 1
-    n_columns -= 1
-    cell = patch_size // n_cells
-    block = np.empty(n_cells * n_cells * n_bins, np.float32)
+    n_time_cells: int,
+    first: np.ndarray,
+    left: np.ndarray,
+    order: np.ndarray,
+    sums: np.ndarray,
+) -> int:
+    """Fill the arrays of `Windows` and give the number of windows."""
+    n_rows = len(first) - 1
+    half = patch_size // 2
+    lefts, tops = np.empty(len(live), np.int64), np.empty(len(live), np.int64)
+    ends = np.zeros(n_rows, np.int64)
+    n = 0
     for i in range(len(live)):
         slot = live[i]
         step = age[slot] - 1
         time_cell = step // frames_per_cell
-        if time_cell >= out.shape[1]:
-            continue
-        left = int(np.rint(points[slot, step, 0])) - patch_size // 2
-        top = int(np.rint(points[slot, step, 1])) - patch_size // 2
-        left = max(min(left, n_columns - patch_size), 0)
-        top = max(min(top, n_rows - patch_size), 0)
-        total = np.float32(0)
-        position = 0
-        for cx in range(n_cells):
-            x0 = min(left + cx * cell, n_columns)
-            x1 = min(x0 + cell, n_columns)
-            for cy in range(n_cells):
-                y0 = min(top + cy * cell, n_rows)
-                y1 = min(y0 + cell, n_rows)
-                for k in range(n_bins):
-                    value = (integral[y1, x1, k] - integral[y1, x0, k]) - (
-                        integral[y0, x1, k] - integral[y0, x0, k]
-                    )
-                    value = max(value, np.float32(0)) + EPSILON
-                    block[position] = value
-                    total += value if rootl1 else value * value
-                    position += 1
-        scale = np.float32(1) / (total if rootl1 else np.sqrt(total))
-        for k in range(position):
-            value = block[k] * scale
-            out[slot, time_cell, k] += np.sqrt(value) if rootl1 else value
+        if time_cell < n_time_cells:
+            x = int(np.rint(points[slot, step, 0])) - half
+            y = int(np.rint(points[slot, step, 1])) - half
+            lefts[n] = max(min(x, n_columns - patch_size), 0)
+            tops[n] = max(min(y, n_rows - patch_size), 0)
+            ends[tops[n]] += 1
+            sums[n] = time_cell * len(points) + slot
+            n += 1
+    first[0] = 0
+    for y in range(n_rows):
+        first[y + 1] = first[y] + ends[y]
+        ends[y] = first[y]
+    for i in range(n):
+        k = ends[tops[i]]
+        ends[tops[i]] += 1
+        left[k], order[i] = lefts[i], k
+    return n
 
 
-def pool_along_tracks(
-    integral: np.ndarray,
+def place_windows(
     points: np.ndarray,
     age: np.ndarray,
     live: np.ndarray,
-    out: np.ndarray,
+    shape: tuple[int, ...],
     *,
     patch_size: int = PATCH_SIZE,
-    n_cells: int = N_CELLS,
     frames_per_cell: int = 5,
-    normalise: str = "rootl1",
-) -> None:
-    """Describe one frame of every live track and add it to the track's time cell.
+    n_time_cells: int = N_TIME_CELLS,
+) -> Windows:
+    """Place a window around the last point but one of every live track.
 
     The window of `patch_size` pixels around the rounded point is shifted, not cropped, where it
-    would leave the image. Its cells' histograms, each bin raised by 0.05, are normalised together.
+    would leave the image.
 
     Parameters
     ----------
-    integral
-        What `integrate` returned for the frame.
     points, age, live
-        The columns of `idt.tracking.Tracks`; the last point but one is described.
-    out
-        float32 (slot, time cell, cell x * cell y * bin), added to.
+        The columns of `idt.tracking.Tracks`; all live tracks have moved once or more.
+    shape
+        Rows and columns of the frame.
     patch_size
         Side of the window in pixels.
-    n_cells
-        Cells along x and along y; x is the outer one in `out`.
     frames_per_cell
         Frames of a time cell.
-    normalise
-        ``"rootl1"``: divide by the sum, then take square roots (Wang & Schmid 2013);
-        ``"l2"``: divide by the Euclidean norm (dense trajectories, 2011).
+    n_time_cells
+        Time cells of a track; there is no window after the last one.
     """
-    if normalise not in ("rootl1", "l2"):
-        raise ValueError(f"normalise must be 'rootl1' or 'l2', got {normalise!r}; choose one")
-    _pool(
-        integral,
+    first = np.empty(shape[0] + 1, np.int64)
+    left, order, sums = np.empty((3, len(live)), np.int64)
+    n = _place_windows(
         points,
         age,
         live,
         patch_size,
-        n_cells,
+        shape[1],
         frames_per_cell,
+        n_time_cells,
+        first,
+        left,
+        order,
+        sums,
+    )
+    return Windows(patch_size, first, left[:n], order[:n], sums[:n])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cut_strips(
+    bins: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    first: np.ndarray,
+    left: np.ndarray,
+    patch_size: int,
+    strips: np.ndarray,
+    rest_strips: np.ndarray,
+) -> None:
+    """Fill differences along x of integral histograms, where windows' cells begin and end.
+
+    The rows of the integral histogram pass by, so that it stays in the nearest cache. `strips` is
+    (window, border, cell x, 8), `rest_strips` (window, border, cell x) or empty.
+    """
+    n_rows, n_columns = bins.shape
+    n_borders, n_cells = strips.shape[1:3]
+    cell = patch_size // n_cells
+    row = np.zeros((n_columns + 1, N_DIRECTIONS), np.float32)
+    rest = np.zeros(n_columns + 1 if len(rest_strips) else 0, np.float32)
+    for y in range(n_rows + 1):
+        if y > 0:
+            _add_row(bins[y - 1], low[y - 1], high[y - 1], row, rest)
+        for border in range(n_borders):
+            top = y - border * cell
+            if top < 0 and y == n_rows:
+                top = 0  # the windows are higher than the frame
+            if top < 0 or top >= n_rows:
+                continue
+            for w in range(first[top], first[top + 1]):
+                for c in range(n_cells):
+                    x0 = min(left[w] + c * cell, n_columns)
+                    x1 = min(x0 + cell, n_columns)
+                    strip = load(row, x1 * N_DIRECTIONS) - load(row, x0 * N_DIRECTIONS)
+                    store(strips, ((w * n_borders + border) * n_cells + c) * N_DIRECTIONS, strip)
+                    if len(rest):
+                        rest_strips[w, border, c] = rest[x1] - rest[x0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_normalised(
+    strips: np.ndarray,
+    rest_strips: np.ndarray,
+    order: np.ndarray,
+    sums: np.ndarray,
+    rootl1: bool,
+    out: np.ndarray,
+) -> None:
+    """Normalise the windows' histograms and add each to its row of `out`."""
+    n_borders, n_cells = strips.shape[1:3]
+    n_bins = N_DIRECTIONS + (len(rest_strips) > 0)
+    n_values, pitch = n_cells * n_cells * n_bins, out.shape[1]
+    nought, epsilon = fill(np.float32(0)), fill(EPSILON)
+    blocks = np.zeros((4, pitch), np.float32)
+    b0, b1, b2, b3 = blocks[0], blocks[1], blocks[2], blocks[3]
+    totals = np.empty(4, np.float32)
+    for start in range(0, len(sums), 4):
+        stop = min(start + 4, len(sums))
+        for i in range(start, stop):
+            w = order[i]
+            block = (i - start) * pitch
+            for c in range(n_cells):
+                for r in range(n_cells):
+                    above = ((w * n_borders + r) * n_cells + c) * N_DIRECTIONS
+                    below = above + n_cells * N_DIRECTIONS
+                    value = larger(nought, load(strips, below) - load(strips, above)) + epsilon
+                    store(blocks, block + (c * n_cells + r) * n_bins, value)
+                    if len(rest_strips):
+                        number = rest_strips[w, r + 1, c] - rest_strips[w, r, c]
+                        k = (c * n_cells + r) * n_bins + N_DIRECTIONS
+                        blocks[i - start, k] = max(number, np.float32(0)) + EPSILON
+        # A sum waits for each addition: four at a time wait together.
+        t0 = t1 = t2 = t3 = np.float32(0)
+        for k in range(n_values):
+            t0 += b0[k] if rootl1 else b0[k] * b0[k]
+            t1 += b1[k] if rootl1 else b1[k] * b1[k]
+            t2 += b2[k] if rootl1 else b2[k] * b2[k]
+            t3 += b3[k] if rootl1 else b3[k] * b3[k]
+        totals[0], totals[1], totals[2], totals[3] = t0, t1, t2, t3
+        for i in range(start, stop):
+            total = totals[i - start]
+            scale = fill(np.float32(1) / (total if rootl1 else np.sqrt(total)))
+            ahead = sums[min(i + WINDOWS_AHEAD, len(sums) - 1)] * pitch
+            for k in range(0, pitch, WIDTH):
+                place = sums[i] * pitch + k
+                value = load(blocks, (i - start) * pitch + k) * scale
+                value = root(value) if rootl1 else value
+                store(out, place, load(out, place) + value)
+                fetch(out, ahead + k)
+
+
+def pool(
+    votes: Votes,
+    n_bins: int,
+    windows: Windows,
+    out: np.ndarray,
+    *,
+    n_cells: int = N_CELLS,
+    normalise: str = "rootl1",
+) -> None:
+    """Describe the windows of one frame and add each to its track's time cell.
+
+    The histograms of a window's cells, each bin raised by 0.05, are normalised together.
+
+    Parameters
+    ----------
+    votes
+        The frame's votes.
+    n_bins
+        8 for directions alone, 9 for directions and a zero bin.
+    windows
+        What `place_windows` returned for the frame.
+    out
+        What `zero_sums` returned, with a row for every slot; added to.
+    n_cells
+        Cells along x and along y; x is the outer one in `out`.
+    normalise
+        ``"rootl1"``: divide by the sum, then take square roots (Wang & Schmid 2013);
+        ``"l2"``: divide by the Euclidean norm (dense trajectories, 2011).
+    """
+    _check_bins(n_bins)
+    if normalise not in ("rootl1", "l2"):
+        raise ValueError(f"normalise must be 'rootl1' or 'l2', got {normalise!r}; choose one")
+    n_rest = n_bins - N_DIRECTIONS
+    n_windows = len(windows.left)
+    strips = np.empty((n_windows, n_cells + 1, n_cells, N_DIRECTIONS), np.float32)
+    rest_strips = np.empty((n_windows * n_rest, n_cells + 1, n_cells), np.float32)
+    _cut_strips(
+        votes.bin,
+        votes.low,
+        votes.high,
+        windows.first,
+        windows.left,
+        windows.patch_size,
+        strips,
+        rest_strips,
+    )
+    _add_normalised(
+        strips,
+        rest_strips,
+        windows.order,
+        windows.sums,
         normalise == "rootl1",
-        out,
+        out.reshape(-1, out.shape[2]),
     )

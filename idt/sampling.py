@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from idt.lanes import WIDTH, bits_above, fill, highest, larger, load
+
 STRIDE = 5  # pixels between candidates, Wang & Schmid 2013
 QUALITY = 0.001  # of the frame's largest eigenvalue, Wang & Schmid 2013
 MAX_CORNERS = 1000
@@ -149,59 +151,106 @@ def seed_points(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _local_maxima(
-    eigenvalues: np.ndarray, threshold: np.float32, allowed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Raster indices and values of the 3 x 3 maxima above a threshold, the border left out."""
+def _strongest(eigenvalues: np.ndarray, allowed: np.ndarray) -> np.float32:
+    """Largest eigenvalue of the allowed pixels, at least 0."""
+    strongest = np.float32(0)
+    if allowed.size == 0:
+        most = fill(strongest)
+        for i in range(0, eigenvalues.size - WIDTH + 1, WIDTH):
+            most = larger(load(eigenvalues, i), most)
+        strongest = highest(most)
+        for i in range(eigenvalues.size // WIDTH * WIDTH, eigenvalues.size):
+            strongest = max(strongest, eigenvalues.flat[i])
+    else:
+        for y in range(eigenvalues.shape[0]):
+            for x in range(eigenvalues.shape[1]):
+                if allowed[y, x]:
+                    strongest = max(strongest, eigenvalues[y, x])
+    return strongest
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _peaks_from(eigenvalues: np.ndarray, y: int, first: int, threshold: np.float32) -> int:
+    """Bits of the next `WIDTH` pixels of a row above a threshold and no smaller than around them.
+
+    Neighbours may be as large. The last column is left out.
+    """
+    n_columns = eigenvalues.shape[1]
+    bits = 0
+    if first + WIDTH < n_columns:
+        place = y * n_columns + first
+        centre = load(eigenvalues, place)
+        most = larger(load(eigenvalues, place - 1), load(eigenvalues, place + 1))
+        for row in (place - n_columns, place + n_columns):
+            beside = larger(load(eigenvalues, row - 1), load(eigenvalues, row + 1))
+            most = larger(most, larger(load(eigenvalues, row), beside))
+        bits = bits_above(centre, fill(threshold)) & ~bits_above(most, centre)
+    else:
+        for x in range(first, n_columns - 1):
+            centre = eigenvalues[y, x]
+            is_peak = centre > threshold
+            for v in range(y - 1, y + 2):
+                for u in range(x - 1, x + 2):
+                    is_peak &= eigenvalues[v, u] <= centre
+            bits |= is_peak << (x - first)
+    return bits
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _local_maxima(eigenvalues: np.ndarray, quality: float, allowed: np.ndarray) -> np.ndarray:
+    """Keys of the 3 x 3 maxima above a share of the largest value, the border left out.
+
+    In ascending order they lead from the strongest to the weakest, and in raster order where these
+    are equal: above, 32 bits of the value (positive floats are ordered as their bits are), which
+    are turned round; below, the raster index. All pixels are allowed where `allowed` is empty.
+    """
     n_rows, n_columns = eigenvalues.shape
-    index = np.empty(eigenvalues.size, np.int64)
-    value = np.empty(eigenvalues.size, np.float32)
+    threshold = np.float32(np.float64(_strongest(eigenvalues, allowed)) * quality)
+    value_bits = eigenvalues.reshape(-1).view(np.uint32)
+    keys = np.empty(eigenvalues.size, np.uint64)
     n_found = 0
     for y in range(1, n_rows - 1):
-        for x in range(1, n_columns - 1):
-            centre = eigenvalues[y, x]
-            if centre <= threshold or not allowed[y, x]:
-                continue
-            if (
-                eigenvalues[y, x - 1] > centre
-                or eigenvalues[y, x + 1] > centre
-                or eigenvalues[y - 1, x] > centre
-                or eigenvalues[y + 1, x] > centre
-                or eigenvalues[y - 1, x - 1] > centre
-                or eigenvalues[y - 1, x + 1] > centre
-                or eigenvalues[y + 1, x - 1] > centre
-                or eigenvalues[y + 1, x + 1] > centre
-            ):
-                continue
-            index[n_found] = y * n_columns + x
-            value[n_found] = centre
-            n_found += 1
-    return index[:n_found], value[:n_found]
+        for first in range(1, n_columns - 1, WIDTH):
+            peaks = _peaks_from(eigenvalues, y, first, threshold)
+            x = first
+            while peaks != 0:
+                if peaks & 1 and (allowed.size == 0 or allowed[y, x]):
+                    index = y * n_columns + x
+                    turned = np.uint64(np.uint32(0xFFFFFFFF) - value_bits[index])
+                    keys[n_found] = (turned << np.uint64(32)) | np.uint64(index)
+                    n_found += 1
+                peaks >>= 1
+                x += 1
+    return keys[:n_found]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _keep_distant(
-    index: np.ndarray, shape: tuple[int, int], distance: float, limit: int
+    keys: np.ndarray, shape: tuple[int, int], distance: float, limit: int
 ) -> np.ndarray:
-    """Greedy choice, in the given order, of points that keep a distance from all chosen ones."""
+    """Greedy choice, in the order of keys, of points that keep a distance from all chosen ones."""
     radius = int(np.ceil(distance))
-    chosen = np.zeros(shape, np.bool_)
+    reach = np.empty(2 * radius + 1, np.int64)  # along x in each row around a point
+    for v in range(-radius, radius + 1):
+        reach[v + radius] = -1
+        while (reach[v + radius] + 1) ** 2 + v * v < distance * distance:
+            reach[v + radius] += 1
+    taken = np.zeros((shape[0] + 2 * radius, shape[1] + 2 * radius), np.bool_)
     points = np.empty((limit, 2), np.float32)
     n_points = 0
-    for k in index:
+    for key in keys:
         if n_points == limit:
             break
-        y, x = k // shape[1], k % shape[1]
-        free = True
-        for v in range(max(y - radius, 0), min(y + radius + 1, shape[0])):
-            for u in range(max(x - radius, 0), min(x + radius + 1, shape[1])):
-                if chosen[v, u] and (u - x) ** 2 + (v - y) ** 2 < distance * distance:
-                    free = False
-        if free:
-            chosen[y, x] = True
-            points[n_points, 0] = x
-            points[n_points, 1] = y
-            n_points += 1
+        index = np.int64(key & np.uint64(0xFFFFFFFF))
+        y, x = index // shape[1], index % shape[1]
+        if taken[y + radius, x + radius]:
+            continue
+        points[n_points, 0] = x
+        points[n_points, 1] = y
+        n_points += 1
+        for v in range(2 * radius + 1):
+            for u in range(x + radius - reach[v], x + radius + reach[v] + 1):
+                taken[y + v, u] = True
     return points[:n_points]
 
 
@@ -234,13 +283,12 @@ def corners(
         (x, y) in pixels.
     """
     if allowed is None:
-        allowed = np.ones(eigenvalues.shape, np.bool_)
+        allowed = np.empty((0, 0), np.bool_)
     elif allowed.shape != eigenvalues.shape:
         raise ValueError(
             f"allowed must have the frame's shape {eigenvalues.shape}, got {allowed.shape}; "
             "give one bool a pixel"
         )
-    strongest = float(eigenvalues.max(where=allowed, initial=0))
-    index, value = _local_maxima(eigenvalues, np.float32(strongest * quality), allowed)
-    order = np.argsort(-value, kind="stable")
-    return _keep_distant(index[order], eigenvalues.shape, distance, limit)
+    keys = _local_maxima(np.ascontiguousarray(eigenvalues), quality, allowed)
+    keys.sort()
+    return _keep_distant(keys, eigenvalues.shape, distance, limit)

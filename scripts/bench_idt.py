@@ -156,9 +156,6 @@ def bench_clip(path: Path, ratio: float, repeats: int, folder: Path) -> Iterator
         if name == "flow":
             rate = FLOPS_PER_PIXEL * pixels * (n_frames - 1) / seconds / 1e9
             text = f"{rate:.0f} GFLOP/s where a loop in cache reaches {peak_flops():.0f}"
-        if name == "integral histograms":
-            rate = 33 * 4 * pixels * (n_frames - 1) / seconds / 1e9
-            text = f"writes {rate:.0f} GB/s where filling memory reaches {fill_rate():.0f}"
         row = f"{clip} stage: {name}"
         yield Row(row, seconds, "Farneback pass", unit, unit / seconds, note(seconds, text))
 
@@ -217,12 +214,6 @@ def peak_flops() -> float:
     _multiply_and_add(values, 1)
     seconds = medians(5, lambda: _multiply_and_add(values, 50_000))[0]
     return 2 * 4096 * 50_000 / seconds / 1e9
-
-
-def fill_rate() -> float:
-    """Gigabytes a second that one thread writes to memory."""
-    values = np.empty(2**24, np.float32)
-    return values.nbytes / medians(5, lambda: values.fill(1))[0] / 1e9
 
 
 def bench_start(folder: Path) -> Iterator[Row]:

@@ -80,12 +80,15 @@ def _fill_normal(basis: np.ndarray, target: np.ndarray, out: np.ndarray) -> None
 
 def _fit_linear(pairs: np.ndarray) -> np.ndarray:
     """Least-squares homography by the normalised direct linear transform."""
-    centre = pairs.mean(axis=1)
+    n_pairs = pairs.shape[1]
+    # Few pairs: `mean` and `stack` take longer to begin than to work.
+    centre = np.add.reduce(pairs, axis=1) / n_pairs
     centred = pairs - centre[:, None]
-    scale = 1 / np.abs(centred).mean(axis=1)
+    scale = 1 / (np.add.reduce(np.abs(centred), axis=1) / n_pairs)
     centred *= scale[:, None]
-    normal = np.empty((9, 9))
-    _fill_normal(np.stack([*centred[:2], np.ones(pairs.shape[1])]), centred[2:], normal)
+    basis, normal = np.ones((3, n_pairs)), np.empty((9, 9))
+    basis[:2] = centred[:2]
+    _fill_normal(basis, centred[2:], normal)
     h = np.linalg.eigh(normal)[1][:, 0].reshape(3, 3)
     shift = centre * scale
     to_source = np.array([[scale[0], 0, -shift[0]], [0, scale[1], -shift[1]], [0, 0, 1]])
@@ -252,14 +255,15 @@ def camera_motion(
     """
     previous = np.concatenate([flow_matches[0], surf_matches[0]])
     current = np.concatenate([flow_matches[1], surf_matches[1]])
-    homography, inliers = np.eye(3), np.zeros(len(previous), np.bool_)
+    homography, inliers, n_inliers = np.eye(3), np.zeros(len(previous), np.bool_), 0
     if len(previous) > MIN_MATCHES:
         found, inliers = fit_homography(previous, current, seed=seed)
-        if found is not None and inliers.sum() > MIN_INLIERS and np.isfinite(found).all():
+        n_inliers = int(np.count_nonzero(inliers))
+        if found is not None and n_inliers > MIN_INLIERS and np.isfinite(found).all():
             homography = found
     return CameraMotion(
         homography=homography,
-        n_inliers=int(inliers.sum()),
+        n_inliers=n_inliers,
         n_flow_pairs=len(flow_matches[0]),
         n_surf_pairs=len(surf_matches[0]),
         previous_points=previous,

@@ -9,9 +9,41 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from idt.lanes import WIDTH, absolute, bits_above, fill, load
 from idt.surf import Keypoints
 
 MATCH_RADIUS = 25.0  # pixels; matches must move less than this along x and along y
+
+
+@njit(cache=True, nogil=True)
+def _split(points: np.ndarray) -> np.ndarray:
+    """Flat planes x and y of float32 points, behind whose end `WIDTH` more numbers may be read."""
+    n_points = len(points)
+    planes = np.empty(2 * n_points + WIDTH, np.float32)
+    for k in range(n_points):
+        planes[k], planes[n_points + k] = points[k, 0], points[k, 1]
+    return planes
+
+
+@njit(cache=True, nogil=True)
+def _find_near(
+    planes: np.ndarray, x: np.float32, y: np.float32, radius: np.float32, near: np.ndarray
+) -> int:
+    """Fill the indices of the points less than a radius away along x and y; returns their number.
+
+    `planes` are what `_split` returned for n points, `near` has room for n + 1.
+    """
+    n_points, n_near = len(near) - 1, 0
+    centre_x, centre_y, limit = fill(x), fill(y), fill(radius)
+    for first in range(0, n_points, WIDTH):
+        inside = bits_above(limit, absolute(load(planes, first) - centre_x))
+        inside &= bits_above(limit, absolute(load(planes, n_points + first) - centre_y))
+        if inside != 0:
+            # Without a branch: one that is guessed wrong costs more than all the stores.
+            for k in range(min(WIDTH, n_points - first)):
+                near[n_near] = first + k
+                n_near += (inside >> k) & 1
+    return n_near
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
@@ -24,14 +56,12 @@ def _match_nearest(
     out: np.ndarray,
 ) -> None:
     """Index of the nearest previous descriptor within the radius, or -1; sums may be reordered."""
+    planes, near = _split(previous_points), np.empty(len(previous_points) + 1, np.int64)
     for i in range(len(points)):
         best = np.float32(np.inf)
         out[i] = -1
-        for j in range(len(previous_points)):
-            if abs(points[i, 0] - previous_points[j, 0]) >= radius:
-                continue
-            if abs(points[i, 1] - previous_points[j, 1]) >= radius:
-                continue
+        n_near = _find_near(planes, points[i, 0], points[i, 1], radius, near)
+        for j in near[:n_near]:
             total = np.float32(0)
             for k in range(descriptors.shape[1]):
                 difference = descriptors[i, k] - previous_descriptors[j, k]
@@ -61,14 +91,12 @@ def _match_nearest_bits(
     out: np.ndarray,
 ) -> None:
     """Index of the previous descriptor with the fewest other bits within the radius, or -1."""
+    planes, near = _split(previous_points), np.empty(len(previous_points) + 1, np.int64)
     for i in range(len(points)):
         best = np.uint64(0xFFFFFFFFFFFFFFFF)
         out[i] = -1
-        for j in range(len(previous_points)):
-            if abs(points[i, 0] - previous_points[j, 0]) >= radius:
-                continue
-            if abs(points[i, 1] - previous_points[j, 1]) >= radius:
-                continue
+        n_near = _find_near(planes, points[i, 0], points[i, 1], radius, near)
+        for j in near[:n_near]:
             total = np.uint64(0)
             for k in range(words.shape[1]):
                 total += _count_bits(words[i, k] ^ previous_words[j, k])
@@ -130,6 +158,17 @@ def _words(descriptors: np.ndarray) -> np.ndarray:
     return padded.view(np.uint64)
 
 
+@njit(cache=True, nogil=True)
+def _follow(flow: np.ndarray, points: np.ndarray, out: np.ndarray) -> None:
+    """Points moved by the flow at their rounded pixel, the nearest one of the frame."""
+    last_row, last_column = flow.shape[1] - 1, flow.shape[2] - 1
+    for k in range(len(points)):
+        column = min(max(int(np.rint(points[k, 0])), 0), last_column)
+        row = min(max(int(np.rint(points[k, 1])), 0), last_row)
+        out[k, 0] = points[k, 0] + flow[0, row, column]
+        out[k, 1] = points[k, 1] + flow[1, row, column]
+
+
 def flow_pairs(flow: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Move points by the flow at their rounded pixel.
 
@@ -145,6 +184,6 @@ def flow_pairs(flow: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nda
     previous_points, current_points
         float32 (n, 2) each.
     """
-    column = np.clip(np.rint(points[:, 0]).astype(int), 0, flow.shape[2] - 1)
-    row = np.clip(np.rint(points[:, 1]).astype(int), 0, flow.shape[1] - 1)
-    return points, points + flow[:, row, column].T
+    moved = np.empty_like(points)
+    _follow(flow, points, moved)
+    return points, moved

@@ -13,13 +13,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from idt import lanes
+from idt.lanes import WIDTH, fill, load, store
+
 WARP_MARGIN = 5  # pixels
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _locate_row(h: np.ndarray, y: int, n_rows: int, margin: int, out: np.ndarray) -> None:
-    """Fill (2, column) with the sources x, y of a row in 1/32 pixel; -1 where one is outside."""
-    n_columns = out.shape[1]
+def _locate_row(
+    h: np.ndarray, y: int, n_rows: int, margin: int, xs: np.ndarray, ys: np.ndarray
+) -> None:
+    """Fill the sources (x, y) of a row in 1/32 pixel; -1 where one is outside."""
+    n_columns = len(xs)
     h00, h01, h02 = h[0, 0], h[0, 1], h[0, 2]
     h10, h11, h12 = h[1, 0], h[1, 1], h[1, 2]
     h20, h21, h22 = h[2, 0], h[2, 1], h[2, 2]
@@ -31,33 +36,48 @@ def _locate_row(h: np.ndarray, y: int, n_rows: int, margin: int, out: np.ndarray
         py = (h10 * x + h11 * y + h12) / w if w != 0 else 0.0
         # Not `and`: without branches the loop becomes vectors.
         inside = (px >= margin) & (py >= margin) & (px < right) & (py < bottom)
-        out[0, x] = np.int32(np.rint(px * 32.0)) if inside else outside
-        out[1, x] = np.int32(np.rint(py * 32.0)) if inside else outside
+        xs[x] = np.int32(np.rint(px * 32.0)) if inside else outside
+        ys[x] = np.int32(np.rint(py * 32.0)) if inside else outside
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _warp(
     previous: np.ndarray, current: np.ndarray, h: np.ndarray, margin: int, out: np.ndarray
 ) -> None:
-    """Bilinear warp in steps of 1/32 pixel; the previous frame where the source is outside."""
+    """Bilinear warp in steps of 1/32 pixel; the previous frame where the source is outside.
+
+    `out` is from `idt.lanes.empty`. Sources are looked up first, and mixed in lanes then.
+    """
     n_rows, n_columns = out.shape
-    source = np.empty((2, n_columns), np.int32)
-    one, step, half = np.uint32(1), np.int32(32), np.int32(512)
+    width = (n_columns + WIDTH - 1) // WIDTH * WIDTH
+    xs, ys = np.empty(width, np.int32), np.empty(width, np.int32)
+    index = np.empty(width, np.int32)
+    upper_left, upper_right = np.empty(width, np.uint8), np.empty(width, np.uint8)
+    lower_left, lower_right = np.empty(width, np.uint8), np.empty(width, np.uint8)
+    pixels = current.reshape(-1)
+    step, half, digits = fill(np.int32(32)), fill(np.int32(512)), fill(np.int32(10))
+    last_part, pixel, pitch = fill(np.int32(31)), fill(np.int32(5)), fill(np.int32(n_columns))
     for y in range(n_rows):
-        _locate_row(h, y, n_rows, margin, source)
+        _locate_row(h, y, n_rows, margin, xs[:n_columns], ys[:n_columns])
+        for x in range(0, n_columns, WIDTH):
+            store(index, x, (load(ys, x) >> pixel) * pitch + (load(xs, x) >> pixel))
         for x in range(n_columns):
-            sx, sy = source[0, x], source[1, x]
-            if sx < 0:
-                out[y, x] = previous[y, x]
-                continue
-            # Unsigned, so that no index is tested for counting from the end.
-            x0, y0 = np.uint32(sx >> 5), np.uint32(sy >> 5)
-            fx, fy = np.int32(sx & 31), np.int32(sy & 31)
-            upper, lower = current[y0], current[y0 + one]
-            total = (step - fy) * (
-                (step - fx) * np.int32(upper[x0]) + fx * np.int32(upper[x0 + one])
-            ) + fy * ((step - fx) * np.int32(lower[x0]) + fx * np.int32(lower[x0 + one]))
-            out[y, x] = np.uint8((total + half) >> 10)
+            if index[x] < 0:
+                upper_left[x] = upper_right[x] = previous[y, x]
+                lower_left[x] = lower_right[x] = previous[y, x]
+            else:
+                # Unsigned, so that no index is tested for counting from the end.
+                place = np.uint64(index[x])
+                upper_left[x] = pixels[place]
+                upper_right[x] = pixels[place + np.uint64(1)]
+                lower_left[x] = pixels[place + np.uint64(n_columns)]
+                lower_right[x] = pixels[place + np.uint64(n_columns + 1)]
+        for x in range(0, n_columns, WIDTH):
+            right, down = load(xs, x) & last_part, load(ys, x) & last_part
+            left, up = step - right, step - down
+            upper = left * load(upper_left, x) + right * load(upper_right, x)
+            lower = left * load(lower_left, x) + right * load(lower_right, x)
+            store(out, y * n_columns + x, (up * upper + down * lower + half) >> digits)
 
 
 def warp_frame(previous: np.ndarray, current: np.ndarray, homography: np.ndarray) -> np.ndarray:
@@ -87,7 +107,7 @@ def warp_frame(previous: np.ndarray, current: np.ndarray, homography: np.ndarray
             "resize one of them"
         )
     homography = _checked_homography(homography)
-    out = np.empty_like(current)
+    out = lanes.empty(*current.shape, kind=np.uint8)
     _warp(previous, current, homography, WARP_MARGIN, out)
     return out
 

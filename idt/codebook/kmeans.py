@@ -152,6 +152,7 @@ class KMeans:
     def _set(self, centres: np.ndarray) -> None:
         self.centres_ = centres
         self._offset = _middle(centres)
+        check_reach(centres - self._offset)
         self._finder = Finder(centres - self._offset)
 
     def _start(self, rows: np.ndarray, i: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from idt.extract.source import Picture, pictures
 from idt.extract.stages import Stages
 from idt.jobs import progress
 from idt.trajectories import META_COLUMNS, TableWriter, Trajectories, provenance, time_positions
-from idt.video import VideoError, check_range, content_hash, probe
+from idt.video import VideoError, check_range, content_hash, declared_frames
 
 MIN_SIDE = 16  # pixels; smaller frames hold no flow window
 
@@ -102,9 +102,7 @@ class Extraction:
     @cached_property
     def declared_frames(self) -> int:
         """Number of frames that the file claims to have; 0 where it does not say."""
-        if self.path is None:
-            return 0
-        return probe(self.path, max_side=self.max_side).declared_frames
+        return 0 if self.path is None else declared_frames(self.path)
 
     @cached_property
     def content(self) -> str | None:
@@ -275,6 +273,7 @@ class Extraction:
             stop=self.stop,
             step=self.options.frame_step,
             max_side=self.max_side,
+            threads=self.threads,
             with_vectors=self.options.flow == "codec",
             stages=self.stages,
         )

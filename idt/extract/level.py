@@ -10,7 +10,7 @@ from idt.descriptors import HISTOGRAM_DESCRIPTORS
 from idt.extract.codec_scale import FACTOR
 from idt.extract.options import ExtractOptions
 from idt.extract.stages import Stages
-from idt.histogram import Votes, integrate, pool_along_tracks
+from idt.histogram import Votes, place_windows, pool, zero_sums
 from idt.pyramid import Scale
 from idt.sampling import seed_points
 from idt.tracking import Tracks, describe_tracks
@@ -68,12 +68,7 @@ class Level:
         self.tracks = Tracks(options.track_length)
         self.histograms = [d for d in HISTOGRAM_DESCRIPTORS if d.name in options.descriptors]
         self.votes = Votes.empty(scale.height, scale.width)
-        most_bins = max((d.n_bins for d in self.histograms), default=0)
-        self.integral = np.empty((scale.height + 1) * (scale.width + 1) * most_bins, np.float32)
-        self.sums: dict[str, np.ndarray] = {
-            d.name: np.zeros((0, options.n_time_cells, options.n_cells**2 * d.n_bins), np.float32)
-            for d in self.histograms
-        }
+        self.sums = self._zero_sums(0)
 
     def seed(self, eigenvalues: np.ndarray) -> None:
         """Begin tracks where the frame has texture and no live track."""
@@ -81,12 +76,13 @@ class Level:
             tracks = self.tracks
             seeds = seed_points(eigenvalues, tracks.positions(), stride=self.stride)
             fresh = tracks.start(seeds)
-            for name, sums in self.sums.items():
-                if len(sums) < tracks.capacity:
-                    grown = np.zeros((tracks.capacity, *sums.shape[1:]), np.float32)
-                    grown[: len(sums)] = sums
-                    self.sums[name] = grown
-                self.sums[name][fresh] = 0
+            sums = self.sums
+            if any(values.shape[1] < tracks.capacity for values in sums.values()):
+                self.sums = self._zero_sums(tracks.capacity)
+                for name, values in sums.items():
+                    self.sums[name][:, : values.shape[1]] = values
+            for values in self.sums.values():
+                values[:, fresh] = 0
 
     def advance(
         self, grey: np.ndarray, flow: np.ndarray, described: np.ndarray, freed: np.ndarray
@@ -105,21 +101,26 @@ class Level:
             tracks.advance(flow, described, freed, factor=self.scale.factor)
         # HOF tells motion from none in pixels of the video.
         voting = described if self.vote_factor == 1 else described * self.vote_factor
+        with self.stages("pooling"):
+            windows = place_windows(
+                tracks.points,
+                tracks.age,
+                tracks.live,
+                grey.shape,
+                patch_size=self.patch_size,
+                frames_per_cell=options.track_length // options.n_time_cells,
+                n_time_cells=options.n_time_cells,
+            )
         for descriptor in self.histograms:
             with self.stages(f"{descriptor.name} votes"):
                 descriptor.vote(grey, voting, self.votes)
-            with self.stages("integral histograms"):
-                integral = integrate(self.votes, descriptor.n_bins, out=self.integral)
             with self.stages("pooling"):
-                pool_along_tracks(
-                    integral,
-                    tracks.points,
-                    tracks.age,
-                    tracks.live,
+                pool(
+                    self.votes,
+                    descriptor.n_bins,
+                    windows,
                     self.sums[descriptor.name],
-                    patch_size=self.patch_size,
                     n_cells=options.n_cells,
-                    frames_per_cell=options.track_length // options.n_time_cells,
                     normalise=options.normalise,
                 )
 
@@ -144,7 +145,16 @@ class Level:
             if "trajectory" in options.descriptors:
                 descriptors["trajectory"] = shapes[valid]
             frames_per_cell = np.float32(options.track_length // options.n_time_cells)
-            for name, sums in self.sums.items():
-                descriptors[name] = sums[kept].reshape(len(kept), -1) / frames_per_cell
+            for descriptor in self.histograms:
+                n_values = options.n_cells**2 * descriptor.n_bins
+                sums = self.sums[descriptor.name][:, kept, :n_values].transpose(1, 0, 2)
+                descriptors[descriptor.name] = sums.reshape(len(kept), -1) / frames_per_cell
             points = self.tracks.points[kept] * np.float32(factor)
             return Block(self.scale, meta, descriptors, points)
+
+    def _zero_sums(self, n_slots: int) -> dict[str, np.ndarray]:
+        """Memory for the sums of every descriptor."""
+        n_cells, n_time_cells = self.options.n_cells, self.options.n_time_cells
+        return {
+            d.name: zero_sums(n_slots, n_time_cells, n_cells, d.n_bins) for d in self.histograms
+        }

@@ -76,6 +76,7 @@ def pictures(
     stop: int | None,
     step: int,
     max_side: int | None,
+    threads: int,
     with_vectors: bool,
     stages: Stages,
 ) -> Iterator[Picture]:
@@ -87,7 +88,7 @@ def pictures(
         A file, a folder of images, or uint8 arrays.
     name
         What errors call arrays.
-    start, stop, max_side
+    start, stop, max_side, threads
         As in `idt.extract.Extraction`.
     step
         From one frame that is given to the next.
@@ -102,8 +103,11 @@ def pictures(
         The video cannot be read, has no motion vectors, or ends before `start`.
     """
     n_decoded = 0
-    source = _with_blocks if with_vectors else _plain
-    for picture in islice(source(video, name, max_side, stages), stop):
+    if with_vectors:
+        source = _with_blocks(video, name, max_side, stages)
+    else:
+        source = _plain(video, name, max_side, threads, stages)
+    for picture in islice(source, stop):
         n_decoded += 1
         if picture.index >= start and (picture.index - start) % step == 0:
             yield picture
@@ -116,12 +120,17 @@ def pictures(
 
 
 def _plain(
-    video: Path | Iterable[np.ndarray], name: str, max_side: int | None, stages: Stages
+    video: Path | Iterable[np.ndarray],
+    name: str,
+    max_side: int | None,
+    threads: int,
+    stages: Stages,
 ) -> Iterator[Picture]:
     """Frames alone."""
     if isinstance(video, Path):
         # Scaled down here, where the size before is still known.
-        images = frames(video, max_side=None if max_side is None else LARGEST_SIDE)
+        limit = None if max_side is None else LARGEST_SIDE
+        images = frames(video, max_side=limit, threads=threads)
     else:
         images = _of_one_size(video, name)
     index = 0

@@ -73,29 +73,37 @@ FILTERS, INVERSE_ENTRIES = _polynomial_filters()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
-    """Blur along rows, mirrored at the border, into a flat `out` of as many numbers and lanes."""
+def _pad_columns(image: np.ndarray, margin: int, out: np.ndarray) -> None:
+    """Copy an image as float32 between margins in which it is mirrored."""
     n_rows, n_columns = image.shape
+    for y in range(n_rows):
+        row = out[y]
+        for x in range(n_columns):
+            row[margin + x] = np.float32(image[y, x])
+        for k in range(1, margin + 1):
+            row[margin - k] = row[margin + min(k, n_columns - 1)]
+            row[margin + n_columns - 1 + k] = row[margin + max(n_columns - 1 - k, 0)]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blur_rows(padded: np.ndarray, margin: int, taps: np.ndarray, out: np.ndarray) -> None:
+    """Blur along rows, into a flat `out` that ends with `WIDTH` more numbers."""
+    n_rows, pitch = padded.shape
+    n_columns = pitch - 2 * margin
     size = len(taps)
     radius = size // 2
-    row = np.empty(n_columns + 2 * radius + WIDTH, np.float32)
     for y in range(n_rows):
-        for x in range(n_columns):
-            row[radius + x] = np.float32(image[y, x])
-        for k in range(1, radius + 1):
-            row[radius - k] = row[radius + min(k, n_columns - 1)]
-            row[radius + n_columns - 1 + k] = row[radius + max(n_columns - 1 - k, 0)]
         for x in range(0, n_columns, WIDTH):
-            middle = x + radius
+            middle = y * pitch + margin + x
             if size <= 5:
-                total = fill(taps[radius]) * load(row, middle)
+                total = fill(taps[radius]) * load(padded, middle)
                 for k in range(1, radius + 1):
-                    both = load(row, middle - k) + load(row, middle + k)
+                    both = load(padded, middle - k) + load(padded, middle + k)
                     total = total + both * fill(taps[radius + k])
             else:
-                total = fill(taps[0]) * load(row, x)
+                total = fill(taps[0]) * load(padded, middle - radius)
                 for k in range(1, size):
-                    total = total + fill(taps[k]) * load(row, x + k)
+                    total = total + fill(taps[k]) * load(padded, middle - radius + k)
             store(out, y * n_columns + x, total)
 
 
@@ -103,7 +111,10 @@ def _blur_rows(image: np.ndarray, taps: np.ndarray, out: np.ndarray) -> None:
 def _blur_column(
     image: np.ndarray, n_rows: int, n_columns: int, taps: np.ndarray, y: int, out: np.ndarray
 ) -> None:
-    """Fill one row of the flat image blurred along columns, mirrored at the border."""
+    """Fill a row, and `WIDTH` numbers behind it, of the flat image blurred along columns.
+
+    It is mirrored at the border.
+    """
     radius = len(taps) // 2
     for x in range(0, n_columns, WIDTH):
         total = fill(taps[radius]) * load(image, y * n_columns + x)
@@ -119,7 +130,8 @@ def _blur_column(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _blur_and_resize(
-    image: np.ndarray,
+    padded: np.ndarray,
+    margin: int,
     taps: np.ndarray,
     top: np.ndarray,
     fraction_y: np.ndarray,
@@ -128,9 +140,13 @@ def _blur_and_resize(
     out: np.ndarray,
 ) -> None:
     """Gaussian blur, then bilinear interpolation; only the rows that are needed are blurred."""
-    n_rows, n_columns = image.shape
+    n_rows, n_columns = padded.shape[0], padded.shape[1] - 2 * margin
     blurred = np.empty(n_rows * n_columns + WIDTH, np.float32)
-    _blur_rows(image, taps, blurred)
+    _blur_rows(padded, margin, taps, blurred)
+    if out.shape == (n_rows, n_columns):
+        for y in range(n_rows):
+            _blur_column(blurred, n_rows, n_columns, taps, y, out[y])
+        return
     row = np.empty(n_columns + WIDTH, np.float32)
     # The lower one of two stretched rows is often the upper one of the next two.
     stretched = np.empty((2, out.shape[1]), np.float32)
@@ -172,6 +188,11 @@ def _filter_columns(image: np.ndarray, filters: np.ndarray, y: int, rows: np.nda
         store(rows, POLYNOMIAL_RADIUS + x, smooth)
         store(rows, POLYNOMIAL_RADIUS + pitch + x, slope)
         store(rows, POLYNOMIAL_RADIUS + 2 * pitch + x, curve)
+    first, behind = POLYNOMIAL_RADIUS, POLYNOMIAL_RADIUS + n_columns
+    for c in range(3):
+        for k in range(POLYNOMIAL_RADIUS):
+            rows[c, k] = rows[c, first]
+            rows[c, behind + k] = rows[c, behind - 1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -237,15 +258,15 @@ def _expand_polynomial(
     out: np.ndarray,
 ) -> None:
     """Coefficients y, x, yy, xx, xy of the local quadratic; `image` has 7 rows of margin."""
-    n_columns = image.shape[1]
-    rows = np.empty((3, n_columns + 14 + WIDTH), np.float32)
+    n_rows, n_columns = out.shape[1:]
+    # Columns are filtered a row ahead: numbers just written come back slowly at other offsets.
+    ahead = np.empty((2, 3, n_columns + 2 * POLYNOMIAL_RADIUS + WIDTH), np.float32)
     mean = np.empty(n_columns, np.float64)
-    for y in range(out.shape[1]):
-        _filter_columns(image, filters, y, rows)
-        for c in range(3):
-            for k in range(7):
-                rows[c, k] = rows[c, 7]
-                rows[c, n_columns + 7 + k] = rows[c, n_columns + 6]
+    _filter_columns(image, filters, 0, ahead[0])
+    for y in range(n_rows):
+        if y + 1 < n_rows:
+            _filter_columns(image, filters, y + 1, ahead[(y + 1) % 2])
+        rows = ahead[y % 2]
         _filter_smooth(rows[0], filters, entries, out[1, y], out[3, y], mean)
         _filter_slope(rows[1], filters, entries, out[0, y], out[4, y])
         _filter_curve(rows[2], filters, entries[2], mean, out[2, y])
@@ -267,15 +288,18 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
         Coefficients of y, x, y^2, x^2 and xy per level, each from the full-resolution frame
         blurred by (factor - 1) / 2 pixels.
     """
+    sigmas = [(level.factor - 1) * 0.5 for level in levels]
+    kernels = [gaussian_kernel(max(3, round(sigma * 5) | 1), sigma) for sigma in sigmas]
+    margin = max(len(taps) for taps in kernels) // 2
+    image = lanes.empty(grey.shape[0], grey.shape[1] + 2 * margin)
+    _pad_columns(grey, margin, image)
     expansions = []
-    for level in levels:
-        sigma = (level.factor - 1) * 0.5
-        taps = gaussian_kernel(max(3, round(sigma * 5) | 1), sigma)
+    for level, taps in zip(levels, kernels, strict=True):
         padded = lanes.empty(level.height + 2 * POLYNOMIAL_RADIUS, level.width)
         inner = padded[POLYNOMIAL_RADIUS:-POLYNOMIAL_RADIUS]
         top, fraction_y = bilinear_positions(grey.shape[0], level.height)
         left, fraction_x = bilinear_positions(grey.shape[1], level.width)
-        _blur_and_resize(grey, taps, top, fraction_y, left, fraction_x, inner)
+        _blur_and_resize(image, margin, taps, top, fraction_y, left, fraction_x, inner)
         padded[:POLYNOMIAL_RADIUS] = inner[0]
         padded[-POLYNOMIAL_RADIUS:] = inner[-1]
         expansion = lanes.empty(5, level.height, level.width)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,23 +162,11 @@ class StackedCodebook:
                 f"{classes.shape}; give all labels"
             )
         numbers = np.unique(classes, return_inverse=True)[1]
-        sampler = RowSampler(self.n_local, seed=self.seed)
-        for source, number in zip(sources, numbers, strict=True):
-            local = self.gather(source, options=options, threads=threads).local()
-            n_volumes = len(next(iter(local.values())))
-            sampler.add({**local, _LABEL: np.full((n_volumes, 1), number)})
-        drawn = sampler.sample()
-        of_row = drawn.pop(_LABEL)[:, 0].astype(np.int64)
-        if sampler.n_seen == 0:
-            raise ValueError(
-                f"sub-volumes must hold {self.min_rows} trajectories, got none that does in "
-                f"{len(sources)} videos; lower min_rows"
-            )
-        projections = {part: self._project(part, rows, of_row) for part, rows in drawn.items()}
-        del drawn
+        gather = partial(self.gather, options=options, threads=threads)
+        projections = self._find_projections(gather, sources, numbers)
         second = RowSampler(MAX_SAMPLE, seed=self.seed)
         for source in sources:
-            local = self.gather(source, options=options, threads=threads).local()
+            local = gather(source).local()
             second.add({part: projections[part].transform(rows) for part, rows in local.items()})
         gmms = {}
         for part, rows in second.sample().items():
@@ -251,6 +240,27 @@ class StackedCodebook:
             codebook.gmms_[part] = codebook._mixture()
             read_gmm(arrays, f"{i}.second.", codebook.gmms_[part], len(axes), part=part)
         return codebook
+
+    def _find_projections(
+        self,
+        gather: Callable[[Source], LocalAccumulator],
+        sources: Sequence[Source],
+        numbers: np.ndarray,
+    ) -> dict[str, Projection]:
+        """Projection of each part, for videos of classes (n_videos,)."""
+        sampler = RowSampler(self.n_local, seed=self.seed)
+        for source, number in zip(sources, numbers, strict=True):
+            local = gather(source).local()
+            n_volumes = len(next(iter(local.values())))
+            sampler.add({**local, _LABEL: np.full((n_volumes, 1), number)})
+        if sampler.n_seen == 0:
+            raise ValueError(
+                f"sub-volumes must hold {self.min_rows} trajectories, got none that does in "
+                f"{len(sources)} videos; lower min_rows"
+            )
+        drawn = sampler.sample()
+        of_row = drawn.pop(_LABEL)[:, 0].astype(np.int64)
+        return {part: self._project(part, rows, of_row) for part, rows in drawn.items()}
 
     def _project(self, part: str, rows: np.ndarray, labels: np.ndarray) -> Projection:
         try:

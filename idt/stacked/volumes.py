@@ -52,7 +52,7 @@ class LocalAccumulator:
     codebook
         Of the first layer, fitted.
     min_rows
-        Trajectories that a sub-volume must hold; others are left out.
+        Trajectories that a sub-volume must hold, at least 1; others are left out.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class LocalAccumulator:
             The same sub-volumes in every array; n_volumes may be 0.
         """
         counts = self._volumes @ self._counts
-        enough = (counts >= self._min_rows) & (counts > 0)
+        enough = counts >= self._min_rows
         chosen, n_rows = self._volumes[enough].astype(np.float64), counts[enough]
         local = {}
         for part, sums in self._sums.items():

@@ -10,7 +10,7 @@ References
 Bay, Ess, Tuytelaars, Van Gool, SURF: Speeded Up Robust Features, CVIU 2008.
 """
 
-from idt.surf.description import fast_atan2
 from idt.surf.keypoints import HESSIAN_THRESHOLD, Keypoints, detect_and_describe
+from idt.surf.orientation import fast_atan2
 
 __all__ = ["HESSIAN_THRESHOLD", "Keypoints", "detect_and_describe", "fast_atan2"]

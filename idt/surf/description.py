@@ -1,6 +1,4 @@
-"""Orientation and 128-number descriptor of a keypoint.
-
-Angles are in degrees, counter-clockwise in an image whose y axis points up.
+"""The 128-number descriptor of a keypoint: a turned patch, and its differences in 4 x 4 cells.
 
 References
 ----------
@@ -13,232 +11,263 @@ import numpy as np
 from numba import njit
 
 from idt.flow import gaussian_kernel
+from idt.lanes import (
+    WIDTH,
+    absolute,
+    choose_above,
+    clip,
+    fill,
+    load,
+    rint,
+    store,
+    to_floats,
+    to_wholes,
+)
 
-ORIENTATION_RADIUS = 6  # in units of the keypoint's scale
-PATCH_SIZE = 20  # samples a side of the descriptor's patch
-PADDED_SIDE = 24  # numbers, whole vectors, that hold a side of it
+N_CELLS = 4  # a side of the descriptor
+CELL = 5  # differences a side of a cell
+PATCH = N_CELLS * CELL + 1  # samples a side of the patch
+LINES = N_CELLS * (CELL + 1)  # samples along y, the first of a cell once more behind the one above
+SAMPLES = N_CELLS * N_CELLS  # one of each cell
+
+# Where the samples of a patch stand along y, so that those of all cells with one place in their
+# cell lie side by side; and where samples 5, 10 and 15 stand that end a cell.
+LINE_PLACES = np.array([N_CELLS * (i % CELL) + i // CELL for i in range(PATCH - 1)] + [LINES - 1])
 
 
-def _orientation_samples() -> np.ndarray:
-    """Offsets and Gaussian weights (x, y, weight) of the disc that orientation is taken over."""
-    weights = gaussian_kernel(2 * ORIENTATION_RADIUS + 1, 2.5)
-    samples = [
-        (x, y, weights[x + ORIENTATION_RADIUS] * weights[y + ORIENTATION_RADIUS])
-        for x in range(-ORIENTATION_RADIUS, ORIENTATION_RADIUS + 1)
-        for y in range(-ORIENTATION_RADIUS, ORIENTATION_RADIUS + 1)
-        if x * x + y * y <= ORIENTATION_RADIUS**2
-    ]
-    return np.array(samples, np.float32)
+def _cell_weights() -> np.ndarray:
+    """Gaussian weights of the differences (x in the cell, y in the cell, cell x, cell y), flat."""
+    taps = gaussian_kernel(N_CELLS * CELL, 3.3).reshape(N_CELLS, CELL)
+    return np.einsum("ai,bj->jiba", taps, taps).ravel()
 
 
-ORIENTATION_SAMPLES = _orientation_samples()
-PATCH_WEIGHTS = np.outer(gaussian_kernel(PATCH_SIZE, 3.3), gaussian_kernel(PATCH_SIZE, 3.3))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def fast_atan2(y: np.float32, x: np.float32) -> np.float32:
-    """Angle of (x, y) in degrees, [0, 360), by OpenCV's polynomial (error below 0.02 degrees)."""
-    p1 = np.float32(0.9997878412794807 * 180 / np.pi)
-    p3 = np.float32(-0.3258083974640975 * 180 / np.pi)
-    p5 = np.float32(0.1555786518463281 * 180 / np.pi)
-    p7 = np.float32(-0.04432655554792128 * 180 / np.pi)
-    tiny = np.float32(2.220446049250313e-16)
-    ax = abs(x)
-    ay = abs(y)
-    ratio = min(ax, ay) / (max(ax, ay) + tiny)
-    square = ratio * ratio
-    angle = (((p7 * square + p5) * square + p3) * square + p1) * ratio
-    if ay > ax:
-        angle = np.float32(90) - angle
-    if x < 0:
-        angle = np.float32(180) - angle
-    if y < 0:
-        angle = np.float32(360) - angle
-    return angle
+CELL_WEIGHTS = _cell_weights()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _dominant_angle(response_x: np.ndarray, response_y: np.ndarray) -> np.float32:
-    """Direction of the largest sum of responses within 29 degrees of a multiple of five."""
-    angles = np.empty(len(response_x), np.float32)
-    for k in range(len(response_x)):
-        angles[k] = fast_atan2(response_y[k], response_x[k])
-    # Such a window holds 12 runs of four degrees and the 11 multiples of five between them. Both
-    # are summed up for each of the 72 multiples, and repeated so that a window need not wrap.
-    runs = np.zeros((2, 84))
-    fives = np.zeros((2, 84))
-    for k in range(len(angles)):
-        degree = int(np.rint(angles[k])) % 360
-        sums = fives if degree % 5 == 0 else runs
-        sums[0, degree // 5] += response_x[k]
-        sums[1, degree // 5] += response_y[k]
-    for k in range(12):
-        for c in range(2):
-            runs[c, 72 + k] = runs[c, k]
-            fives[c, 72 + k] = fives[c, k]
-    best, best_x, best_y = 0.0, 0.0, 0.0
-    for step in range(72):
-        first = (step - 6) % 72  # the run that begins 29 degrees before
-        total_x, total_y = runs[0, first], runs[1, first]
-        for k in range(first + 1, first + 12):
-            total_x += runs[0, k] + fives[0, k]
-            total_y += runs[1, k] + fives[1, k]
-        length = total_x * total_x + total_y * total_y
-        if length > best:
-            best, best_x, best_y = length, total_x, total_y
-    return fast_atan2(np.float32(-best_y), np.float32(best_x))
+def _share_lines(size: int, first: np.ndarray, shares: np.ndarray) -> int:
+    """Share the lines of a window out among the samples of a patch; returns the most a sample has.
+
+    Sample c has the lines from ``first[c]`` on, with ``shares[c]`` that are zero where they end.
+    The window has no fewer lines than the patch has samples.
+    """
+    ratio = size / PATCH
+    counts = np.zeros(PATCH + 1, np.int64)
+    shares[:] = 0
+    for i in range(size):
+        # A line falls into one sample, or into two.
+        sample = min(int(i / ratio), PATCH - 1)
+        inside = min((sample + 1) * ratio, i + 1.0) - i
+        if counts[sample] == 0:
+            first[sample] = i
+        shares[sample, counts[sample]] = inside / ratio
+        counts[sample] += 1
+        if inside < 1.0 and sample + 1 < PATCH:
+            if counts[sample + 1] == 0:
+                first[sample + 1] = i
+            shares[sample + 1, counts[sample + 1]] = (1.0 - inside) / ratio
+            counts[sample + 1] += 1
+    return counts.max()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _orient(integral: np.ndarray, keypoint: np.ndarray, samples: np.ndarray) -> np.float32:
-    """Dominant direction of Haar responses around a keypoint; -1 where none can be sampled."""
-    scale = keypoint[2] * np.float32(1.2) / np.float32(9)
-    wavelet = 2 * int(np.rint(np.float32(2) * scale))
-    n_rows, n_columns = integral.shape
-    if n_rows < wavelet or n_columns < wavelet:
-        return np.float32(-1)
-    half = wavelet // 2
-    weight = np.float32(1) / np.float32(half * wavelet)
-    middle = np.float32(wavelet - 1) / np.float32(2)
-    response_x = np.empty(len(samples), np.float32)
-    response_y = np.empty(len(samples), np.float32)
-    n_responses = 0
-    for k in range(len(samples)):
-        x = int(np.rint(keypoint[0] + samples[k, 0] * scale - middle))
-        y = int(np.rint(keypoint[1] + samples[k, 1] * scale - middle))
-        if y < 0 or y >= n_rows - wavelet or x < 0 or x >= n_columns - wavelet:
-            continue
-        top_left, top_right = integral[y, x], integral[y, x + wavelet]
-        bottom_left, bottom_right = integral[y + wavelet, x], integral[y + wavelet, x + wavelet]
-        top, bottom = integral[y, x + half], integral[y + wavelet, x + half]
-        left, right = integral[y + half, x], integral[y + half, x + wavelet]
-        haar_x = (bottom_right - bottom - top_right + top) - (bottom - bottom_left - top + top_left)
-        haar_y = (right - left - top_right + top_left) - (bottom_right - bottom_left - right + left)
-        response_x[n_responses] = np.float32(haar_x) * weight * samples[k, 2]
-        response_y[n_responses] = np.float32(haar_y) * weight * samples[k, 2]
-        n_responses += 1
-    if n_responses == 0:
-        return np.float32(-1)
-    return _dominant_angle(response_x[:n_responses], response_y[:n_responses])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add_scaled(source: np.ndarray, weight: np.float32, out: np.ndarray) -> None:
-    for i in range(PADDED_SIDE):
-        out[i] += weight * source[i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _cut_patch(
-    image: np.ndarray, keypoint: np.ndarray, angle: np.float32, patch: np.ndarray
+def _cut_window(
+    image: np.ndarray,
+    keypoint: np.ndarray,
+    angle: np.float32,
+    size: int,
+    along_x: np.ndarray,
+    along_y: np.ndarray,
+    index: np.ndarray,
+    window: np.ndarray,
 ) -> None:
-    """Fill the patch of a keypoint: its window, turned, by nearest pixels, averaged over areas."""
+    """Fill the window of a keypoint, turned, by nearest pixels; flat lines of whole lanes.
+
+    Memory of a line: `along_x` and `along_y`, float32, and `index`, int32.
+    """
     n_rows, n_columns = image.shape
-    n_out = patch.shape[0]
-    size = int(np.float32(n_out) * (keypoint[2] * np.float32(1.2) / np.float32(9)))
     radians = angle * np.float32(np.pi / 180)
     sine = np.float32(np.sin(radians))
     cosine = np.float32(np.cos(radians))
     offset = -np.float32(size - 1) / np.float32(2)
     start_x = keypoint[0] + offset * cosine + offset * sine
     start_y = keypoint[1] - offset * sine + offset * cosine
-    # Each row or column of the window falls into one cell of the patch, or into two.
-    ratio = size / n_out
-    cell = np.empty(size, np.int64)
-    share = np.empty(size, np.float32)
-    rest = np.empty(size, np.float32)
-    for i in range(size):
-        cell[i] = min(int(i / ratio), n_out - 1)
-        inside = min((cell[i] + 1) * ratio, i + 1.0) - i
-        share[i] = inside / ratio
-        rest[i] = (1.0 - inside) / ratio if cell[i] + 1 < n_out else 0.0
-    pixels = image.reshape(-1)
-    index = np.empty(size, np.int32)
-    value = np.empty(size, np.float32)
-    total = np.zeros(size, np.float32)
-    following = np.zeros(size, np.float32)
-    # Averaged along y, one window column after the other, so that averaging along x adds vectors.
-    averaged = np.zeros((size, PADDED_SIDE), np.float32)
-    for i in range(size):
-        row_x = start_x + np.float32(i) * sine
-        row_y = start_y + np.float32(i) * cosine
-        for j in range(size):
-            x = np.int32(np.rint(row_x + np.float32(j) * cosine))
-            y = np.int32(np.rint(row_y - np.float32(j) * sine))
-            x = min(max(x, np.int32(0)), np.int32(n_columns - 1))
-            y = min(max(y, np.int32(0)), np.int32(n_rows - 1))
-            index[j] = y * np.int32(n_columns) + x
-        for j in range(size):
-            value[j] = pixels[np.uint32(index[j])]
-        for j in range(size):
-            total[j] += share[i] * value[j]
-        if rest[i] > 0:
-            for j in range(size):
-                following[j] += rest[i] * value[j]
-        if i + 1 == size or cell[i + 1] != cell[i]:
-            for j in range(size):
-                averaged[j, cell[i]] = total[j]
-            for j in range(size):
-                total[j] = following[j]
-                following[j] = 0
-    turned = np.zeros((n_out + 1, PADDED_SIDE), np.float32)
     for j in range(size):
-        _add_scaled(averaged[j], share[j], turned[cell[j]])
-        if rest[j] > 0:
-            _add_scaled(averaged[j], rest[j], turned[cell[j] + 1])
-    for i in range(n_out):
-        for j in range(n_out):
-            patch[i, j] = np.rint(turned[j, i])
+        along_x[j], along_y[j] = np.float32(j) * cosine, np.float32(j) * sine
+    nought, pitch = fill(np.float32(0)), to_wholes(fill(np.float32(n_columns)))
+    last_x, last_y = fill(np.float32(n_columns - 1)), fill(np.float32(n_rows - 1))
+    reach = (abs(offset) + np.float32(1)) * (abs(sine) + abs(cosine))
+    is_inside = (
+        min(keypoint[0], keypoint[1]) >= reach
+        and keypoint[0] + reach <= n_columns - 1
+        and keypoint[1] + reach <= n_rows - 1
+    )
+    pixels = image.reshape(-1)
+    width = (size + WIDTH - 1) // WIDTH * WIDTH
+    for i in range(size):
+        row_x = fill(start_x + np.float32(i) * sine)
+        row_y = fill(start_y + np.float32(i) * cosine)
+        if is_inside:
+            for j in range(0, size, WIDTH):
+                x = rint(row_x + load(along_x, j))
+                y = rint(row_y - load(along_y, j))
+                store(index, j, to_wholes(y) * pitch + to_wholes(x))
+        else:
+            for j in range(0, size, WIDTH):
+                x = clip(rint(row_x + load(along_x, j)), nought, last_x)
+                y = clip(rint(row_y - load(along_y, j)), nought, last_y)
+                store(index, j, to_wholes(y) * pitch + to_wholes(x))
+        line = window[i * width : i * width + size]
+        for j in range(size):
+            line[j] = pixels[np.uint32(index[j])]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _describe_patch(patch: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """Fill a 128-number descriptor: 4 x 4 cells of sums of signed and absolute differences."""
-    for k in range(128):
-        out[k] = 0
-    for i in range(20):
-        for j in range(20):
-            weight = weights[i, j]
-            upper = patch[i, j + 1] - patch[i, j]
-            lower = patch[i + 1, j + 1] - patch[i + 1, j]
-            dx = (upper + lower) * weight
-            dy = (patch[i + 1, j] - patch[i, j] + patch[i + 1, j + 1] - patch[i, j + 1]) * weight
-            cell = 8 * ((i // 5) * 4 + j // 5)
-            if dy >= 0:
-                out[cell] += dx
-                out[cell + 1] += abs(dx)
-            else:
-                out[cell + 2] += dx
-                out[cell + 3] += abs(dx)
-            if dx >= 0:
-                out[cell + 4] += dy
-                out[cell + 5] += abs(dy)
-            else:
-                out[cell + 6] += dy
-                out[cell + 7] += abs(dy)
+def _average_lines(
+    window: np.ndarray,
+    size: int,
+    n_shares: int,
+    first: np.ndarray,
+    shares: np.ndarray,
+    line: np.ndarray,
+    averaged: np.ndarray,
+) -> None:
+    """Average a window along y; `averaged`, (size, LINES) or more, has samples side by side."""
+    width = (size + WIDTH - 1) // WIDTH * WIDTH
+    for sample in range(PATCH):
+        for j in range(0, size, WIDTH):
+            total = fill(np.float32(0))
+            place = first[sample] * width + j
+            for k in range(n_shares):
+                total = total + fill(shares[sample, k]) * to_floats(load(window, place))
+                place += width
+            store(line, j, total)
+        place = LINE_PLACES[sample]
+        for j in range(size):
+            averaged[j, place] = line[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _average_patch(
+    averaged: np.ndarray, n_shares: int, first: np.ndarray, shares: np.ndarray, cells: np.ndarray
+) -> None:
+    """Average along x as well, and sort the samples by their place in a cell.
+
+    `cells` is flat: (x in the cell, y in the cell, cell x, cell y), six places along each axis, the
+    last being the first of the next cell.
+    """
+    column = np.empty(LINES, np.float32)
+    for sample in range(PATCH):
+        for i in range(0, LINES, WIDTH):
+            total = fill(np.float32(0))
+            place = first[sample] * LINES + i
+            for k in range(n_shares):
+                total = total + fill(shares[sample, k]) * load(averaged, place)
+                place += LINES
+            store(column, i, rint(total))
+        for k in range(1, N_CELLS):
+            column[LINES - 1 - N_CELLS + k] = column[k]
+        if sample < PATCH - 1:
+            _put_column(column, sample % CELL, sample // CELL, cells)
+        if sample > 0 and sample % CELL == 0:
+            _put_column(column, CELL, sample // CELL - 1, cells)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_column(column: np.ndarray, place: int, cell: int, cells: np.ndarray) -> None:
+    for i in range(CELL + 1):
+        for k in range(N_CELLS):
+            at = ((place * (CELL + 1) + i) * N_CELLS + cell) * N_CELLS + k
+            cells[at] = column[i * N_CELLS + k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_differences(cells: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Fill a descriptor: sums of signed and absolute differences in `WIDTH` cells at once."""
+    nought = fill(np.float32(0))
+    sums = np.empty(8 * WIDTH, np.float32)
+    for part in range(0, SAMPLES, WIDTH):
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = nought
+        for i in range(CELL):
+            for j in range(CELL):
+                here = (j * (CELL + 1) + i) * SAMPLES + part
+                right = here + (CELL + 1) * SAMPLES
+                a, b = load(cells, here), load(cells, right)
+                c, d = load(cells, here + SAMPLES), load(cells, right + SAMPLES)
+                weight = load(weights, (j * CELL + i) * SAMPLES + part)
+                dx = ((b - a) + (d - c)) * weight
+                dy = ((c - a) + (d - b)) * weight
+                below = choose_above(nought, dy, dx, nought)
+                above = choose_above(nought, dy, nought, dx)
+                s0, s1 = s0 + above, s1 + absolute(above)
+                s2, s3 = s2 + below, s3 + absolute(below)
+                left = choose_above(nought, dx, dy, nought)
+                beyond = choose_above(nought, dx, nought, dy)
+                s4, s5 = s4 + beyond, s5 + absolute(beyond)
+                s6, s7 = s6 + left, s7 + absolute(left)
+        store(sums, 0 * WIDTH, s0)
+        store(sums, 1 * WIDTH, s1)
+        store(sums, 2 * WIDTH, s2)
+        store(sums, 3 * WIDTH, s3)
+        store(sums, 4 * WIDTH, s4)
+        store(sums, 5 * WIDTH, s5)
+        store(sums, 6 * WIDTH, s6)
+        store(sums, 7 * WIDTH, s7)
+        for k in range(WIDTH):
+            cell_x, cell_y = (part + k) // N_CELLS, (part + k) % N_CELLS
+            for c in range(8):
+                out[8 * (cell_y * N_CELLS + cell_x) + c] = sums[c * WIDTH + k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normalise(out: np.ndarray) -> None:
+    """Bring a descriptor to unit length."""
     square = 0.0
-    for k in range(128):
+    for k in range(len(out)):
         square += np.float64(out[k]) * np.float64(out[k])
     scale = np.float32(1.0 / (np.sqrt(square) + 2.220446049250313e-16))
-    for k in range(128):
+    for k in range(len(out)):
         out[k] *= scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _window_size(size: np.float32) -> int:
+    """Side in pixels of the window that belongs to a keypoint's size."""
+    return int(np.float32(PATCH) * (size * np.float32(1.2) / np.float32(9)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def describe_keypoints(
     image: np.ndarray,
-    integral: np.ndarray,
     keypoints: np.ndarray,
-    samples: np.ndarray,
-    weights: np.ndarray,
     angles: np.ndarray,
+    order: np.ndarray,
+    weights: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Fill angle and descriptor of every keypoint; the angle is -1 where there is none."""
-    patch = np.empty((21, 21), np.float32)
+    """Fill the descriptor of every keypoint; in `order` those of one size follow each other.
+
+    `weights` are `CELL_WEIGHTS`.
+    """
+    largest = 0
     for k in range(len(keypoints)):
-        angles[k] = _orient(integral, keypoints[k], samples)
-        if angles[k] < 0:
-            continue
-        _cut_patch(image, keypoints[k], angles[k], patch)
-        _describe_patch(patch, weights, out[k])
+        largest = max(largest, _window_size(keypoints[k, 2]))
+    n_lines = largest + largest // PATCH + 3  # with those that the last samples have no share of
+    width = (largest + WIDTH - 1) // WIDTH * WIDTH
+    first, shares = np.empty(PATCH, np.int64), np.empty((PATCH, largest // PATCH + 3), np.float32)
+    along_x, along_y = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    index, line = np.empty(width, np.int32), np.empty(width, np.float32)
+    window = np.empty(n_lines * width, np.uint8)
+    averaged = np.zeros((n_lines, LINES), np.float32)  # finite numbers, which no share takes away
+    cells = np.zeros((CELL + 1) * (CELL + 1) * SAMPLES, np.float32)
+    last_size, n_shares = 0, 0
+    for k in order:
+        size = _window_size(keypoints[k, 2])
+        if size != last_size:
+            n_shares = _share_lines(size, first, shares)
+            last_size = size
+        _cut_window(image, keypoints[k], angles[k], size, along_x, along_y, index, window)
+        _average_lines(window, size, n_shares, first, shares, line, averaged)
+        _average_patch(averaged, n_shares, first, shares, cells)
+        _sum_differences(cells, weights, out[k])
+        _normalise(out[k])

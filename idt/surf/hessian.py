@@ -10,20 +10,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from idt.lanes import WIDTH, Lanes, bits_above, fill, load, store, to_floats
+
 N_OCTAVES = 4
-N_OCTAVE_LAYERS = 2  # that maxima are looked for in; one more on either side
+N_LAYERS = 4  # of an octave; maxima are looked for in all but the first and the last
 FIRST_FILTER = 9  # pixels, side of the smallest Hessian filter
 FILTER_STEP = 6  # pixels between the filters of the first octave
 
-# Boxes (x0, y0, x1, y1, weight) on the 9 x 9 filter of the second derivatives xx, yy and xy.
-HESSIAN_BOXES = np.array(
-    [
-        [[0, 2, 3, 7, 1], [3, 2, 6, 7, -2], [6, 2, 9, 7, 1], [0, 0, 0, 0, 0]],
-        [[2, 0, 7, 3, 1], [2, 3, 7, 6, -2], [2, 6, 7, 9, 1], [0, 0, 0, 0, 0]],
-        [[1, 1, 4, 4, 1], [5, 1, 8, 4, -1], [1, 5, 4, 8, -1], [5, 5, 8, 8, 1]],
-    ],
-    np.float32,
-)
+# Edges of the boxes on the 9 x 9 filter. The second derivatives along an axis have three boxes
+# side by side, weighted 1, -2 and 1; the mixed one has four, weighted 1, -1, -1 and 1.
+THIRDS = np.array([0, 3, 6, 9], np.float32)  # along that axis
+BAND = np.array([2, 7], np.float32)  # along the other one
+QUADRANTS = np.array([1, 4, 5, 8], np.float32)  # along both axes
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -40,82 +38,113 @@ def integrate_image(image: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _scale_boxes(
-    boxes: np.ndarray, old_size: int, new_size: int, corners: np.ndarray, weights: np.ndarray
-) -> None:
-    """Rescale filter boxes to another filter size; weights are divided by the boxes' areas."""
-    ratio = np.float32(new_size) / np.float32(old_size)
-    for k in range(boxes.shape[0]):
-        for c in range(4):
-            corners[k, c] = np.int32(np.rint(ratio * boxes[k, c]))
-        area = (corners[k, 2] - corners[k, 0]) * (corners[k, 3] - corners[k, 1])
-        weights[k] = boxes[k, 4] / np.float32(area) if area > 0 else np.float32(0)
+def _split_phases(phases: np.ndarray, shape: tuple[int, int], step: int) -> np.ndarray:
+    """Rearrange the rows of an integral image, split by column modulo `step`, to twice the step.
+
+    Filter positions are a step apart, and so lie side by side. The arrays are flat: column x of row
+    y is at ``((x % step) * n_rows + y) * pitch + x // step``, where the frame has the given shape,
+    the integral image n_rows, one more, and ``pitch = shape[1] // step + 1``.
+    """
+    n_rows, pitch = shape[0] + 1, shape[1] // step + 1
+    out_pitch = shape[1] // (2 * step) + 1
+    out = np.empty(2 * step * n_rows * out_pitch + WIDTH, np.int32)
+    for line in range(step * n_rows):
+        source = phases[line * pitch : (line + 1) * pitch]
+        even = out[line * out_pitch :]
+        odd = out[(step * n_rows + line) * out_pitch :]
+        for j in range(pitch // 2):
+            even[j] = source[2 * j]
+            odd[j] = source[2 * j + 1]
+        if pitch % 2:
+            even[pitch // 2] = source[pitch - 1]
+    return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _split_phases(integral: np.ndarray, step: int, out: np.ndarray) -> None:
-    """Rearrange rows by column modulo `step`: ``out[p, y, j] = integral[y, j * step + p]``."""
-    n_columns = integral.shape[1]
-    for y in range(integral.shape[0]):
-        row = integral[y]
-        for phase in range(step):
-            target = out[phase, y]
-            for j in range((n_columns - phase + step - 1) // step):
-                target[j] = row[j * step + phase]
+def _place_edges(
+    edges: np.ndarray, size: int, step: int, plane: int, pitch: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scale edges to a filter: their pixels, and how far they lead along a row and down."""
+    pixels = np.empty(len(edges), np.int64)
+    across = np.empty(len(edges), np.int64)
+    down = np.empty(len(edges), np.int64)
+    ratio = np.float32(size) / np.float32(FIRST_FILTER)
+    for k in range(len(edges)):
+        pixels[k] = np.rint(ratio * edges[k])
+        across[k] = pixels[k] % step * plane + pixels[k] // step
+        down[k] = pixels[k] * pitch
+    return pixels, across, down
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _sum_bands(
+    phases: np.ndarray, i: int, p0: int, p1: int, p2: int, p3: int, far: int, weight: Lanes
+) -> Lanes:
+    """Second derivative along an axis; `far` leads to the other edge along the other one."""
+    s0 = load(phases, i + p0 + far) - load(phases, i + p0)
+    s1 = load(phases, i + p1 + far) - load(phases, i + p1)
+    s2 = load(phases, i + p2 + far) - load(phases, i + p2)
+    s3 = load(phases, i + p3 + far) - load(phases, i + p3)
+    middle = weight + weight
+    total = to_floats(s1 - s0) * weight - to_floats(s2 - s1) * middle
+    return total + to_floats(s3 - s2) * weight
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _sum_box(phases: np.ndarray, i: int, left: int, right: int, top: int, bottom: int) -> Lanes:
+    """Sum over a box."""
+    above = load(phases, i + right + top) - load(phases, i + left + top)
+    return to_floats(load(phases, i + right + bottom) - load(phases, i + left + bottom) - above)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_box_row(
-    phases: np.ndarray,
-    corners: np.ndarray,
-    weight: np.float32,
-    y: int,
-    out: np.ndarray,
-) -> None:
-    """Add the weighted sums of a box at every filter position of a row."""
-    step = len(phases)
-    # Views from each corner on, so that the loop's index is the only one and it can vectorise.
-    left, right = phases[corners[0] % step], phases[corners[2] % step]
-    top_left = left[y + corners[1], corners[0] // step :]
-    bottom_left = left[y + corners[3], corners[0] // step :]
-    top_right = right[y + corners[1], corners[2] // step :]
-    bottom_right = right[y + corners[3], corners[2] // step :]
-    for j in range(len(out)):
-        total = top_left[j] + bottom_right[j] - top_right[j] - bottom_left[j]
-        out[j] += np.float32(total) * weight
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _hessian_layer(
+def _fill_layer(
     phases: np.ndarray,
     shape: tuple[int, int],
-    boxes: np.ndarray,
     size: int,
-    determinant: np.ndarray,
+    step: int,
+    layer: int,
+    determinants: np.ndarray,
 ) -> None:
-    """Fill one layer with the determinant of the box-filtered Hessian."""
-    n_rows, n_columns = shape
-    step = len(phases)
-    if size > n_rows or size > n_columns:
-        return
-    corners = np.empty((3, 4, 4), np.int32)
-    weights = np.empty((3, 4), np.float32)
-    for k in range(3):
-        _scale_boxes(boxes[k], FIRST_FILTER, size, corners[k], weights[k])
+    """Fill a layer with the determinant of the box-filtered Hessian, where the filter has room.
+
+    Elsewhere there are any numbers. `phases` are as `_split_phases` returns them.
+    """
+    pitch = shape[1] // step + 1
+    plane = (shape[0] + 1) * pitch
+    thirds, thirds_x, thirds_y = _place_edges(THIRDS, size, step, plane, pitch)
+    band, band_x, band_y = _place_edges(BAND, size, step, plane, pitch)
+    corner, corner_x, corner_y = _place_edges(QUADRANTS, size, step, plane, pitch)
+    # All of a filter's boxes are of one size, whatever the rounding.
+    one = np.float32(1)
+    along = fill(one / np.float32((thirds[1] - thirds[0]) * (band[1] - band[0])))
+    mixed = fill(one / np.float32((corner[1] - corner[0]) * (corner[1] - corner[0])))
+    x0, x1, x2, x3 = corner_x[0], corner_x[1], corner_x[2], corner_x[3]
+    y0, y1, y2, y3 = corner_y[0], corner_y[1], corner_y[2], corner_y[3]
+    balance = fill(np.float32(0.81))
     margin = (size // 2) // step
-    n_x = 1 + (n_columns - size) // step
-    second = np.empty((3, n_x), np.float32)
-    for i in range(1 + (n_rows - size) // step):
-        for k in range(3):
-            for j in range(n_x):
-                second[k, j] = 0
-            for b in range(4):
-                if weights[k, b] != 0:
-                    _add_box_row(phases, corners[k, b], weights[k, b], i * step, second[k])
-        xx, yy, xy = second[0], second[1], second[2]
-        out = determinant[i + margin, margin:]
-        for j in range(n_x):
-            out[j] = xx[j] * yy[j] - np.float32(0.81) * xy[j] * xy[j]
+    n_x = 1 + (shape[1] - size) // step
+    for row in range(1 + (shape[0] - size) // step):
+        i = row * step * pitch
+        place = ((layer * determinants.shape[1]) + row + margin) * pitch + margin
+        for _ in range(0, n_x, WIDTH):
+            j = i + band_y[0]
+            far = band_y[1] - band_y[0]
+            xx = _sum_bands(
+                phases, j, thirds_x[0], thirds_x[1], thirds_x[2], thirds_x[3], far, along
+            )
+            j = i + band_x[0]
+            far = band_x[1] - band_x[0]
+            yy = _sum_bands(
+                phases, j, thirds_y[0], thirds_y[1], thirds_y[2], thirds_y[3], far, along
+            )
+            xy = _sum_box(phases, i, x0, x1, y0, y1) * mixed
+            xy = xy - _sum_box(phases, i, x2, x3, y0, y1) * mixed
+            xy = xy - _sum_box(phases, i, x0, x1, y2, y3) * mixed
+            xy = xy + _sum_box(phases, i, x2, x3, y2, y3) * mixed
+            store(determinants, place, xx * yy - balance * xy * xy)
+            i += WIDTH
+            place += WIDTH
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -179,46 +208,65 @@ def _find_maxima(
 ) -> int:
     """Append the interpolated maxima (x, y, size, response) of one layer; returns their count."""
     below, middle, above = responses[layer - 1], responses[layer], responses[layer + 1]
+    pitch = responses.shape[2]
     size = sizes[layer]
     margin = (sizes[layer + 1] // 2) // step + 1
+    end = n_columns // step - margin
     offset = np.empty(3, np.float64)
+    floor = fill(threshold)
     for i in range(margin, n_rows // step - margin):
-        for j in range(margin, n_columns // step - margin):
-            value = middle[i, j]
-            if value <= threshold or not _is_maximum(below, middle, above, i, j):
-                continue
-            if not _refine_maximum(below, middle, above, i, j, offset):
-                continue
-            if n_found == len(found):
-                return n_found
-            x = step * (j - (size // 2) // step) + (size - 1) * 0.5
-            y = step * (i - (size // 2) // step) + (size - 1) * 0.5
-            found[n_found, 0] = x + offset[0] * step
-            found[n_found, 1] = y + offset[1] * step
-            found[n_found, 2] = np.rint(size + offset[2] * (size - sizes[layer - 1]))
-            found[n_found, 3] = value
-            n_found += 1
+        for first in range(margin, end, WIDTH):
+            place = (layer * responses.shape[1] + i) * pitch + first
+            centre = load(responses, place)
+            candidates = bits_above(centre, floor)
+            candidates &= bits_above(centre, load(responses, place - 1))
+            candidates &= bits_above(centre, load(responses, place + 1))
+            candidates &= bits_above(centre, load(responses, place - pitch))
+            candidates &= bits_above(centre, load(responses, place + pitch))
+            for j in range(first, min(first + WIDTH, end)):
+                if candidates == 0:
+                    break
+                is_candidate = candidates & 1
+                candidates >>= 1
+                if not is_candidate or not _is_maximum(below, middle, above, i, j):
+                    continue
+                if not _refine_maximum(below, middle, above, i, j, offset):
+                    continue
+                if n_found == len(found):
+                    return n_found
+                x = step * (j - (size // 2) // step) + (size - 1) * 0.5
+                y = step * (i - (size // 2) // step) + (size - 1) * 0.5
+                found[n_found, 0] = x + offset[0] * step
+                found[n_found, 1] = y + offset[1] * step
+                found[n_found, 2] = np.rint(size + offset[2] * (size - sizes[layer - 1]))
+                found[n_found, 3] = middle[i, j]
+                n_found += 1
     return n_found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def detect_keypoints(integral: np.ndarray, boxes: np.ndarray, threshold: np.float32) -> np.ndarray:
-    """All keypoints (x, y, size, response) of a frame, in order of octave, layer and raster."""
+def detect_keypoints(integral: np.ndarray, threshold: np.float32) -> np.ndarray:
+    """All keypoints (x, y, size, response) of a frame, in order of octave, layer and raster.
+
+    `integral`, int32 (row, column) from `idt.lanes.empty`, is what `integrate_image` filled.
+    """
     n_rows, n_columns = integral.shape[0] - 1, integral.shape[1] - 1
     found = np.empty((n_rows * n_columns // 16 + 16, 4), np.float32)
     n_found = 0
-    sizes = np.empty(N_OCTAVE_LAYERS + 2, np.int64)
+    sizes = np.empty(N_LAYERS, np.int64)
+    phases = integral.reshape(-1)
     for octave in range(N_OCTAVES):
         step = 1 << octave
-        determinants = np.zeros(
-            (N_OCTAVE_LAYERS + 2, n_rows // step + 1, n_columns // step + 1), np.float32
-        )
-        phases = np.zeros((step, n_rows + 1, n_columns // step + 1), np.int32)
-        _split_phases(integral, step, phases)
-        for layer in range(N_OCTAVE_LAYERS + 2):
+        if octave > 0:
+            phases = _split_phases(phases, (n_rows, n_columns), step // 2)
+        shape = N_LAYERS, n_rows // step + 1, n_columns // step + 1
+        size = shape[0] * shape[1] * shape[2]
+        determinants = np.empty(size + WIDTH, np.float32)[:size].reshape(shape)
+        for layer in range(N_LAYERS):
             sizes[layer] = (FIRST_FILTER + FILTER_STEP * layer) << octave
-            _hessian_layer(phases, (n_rows, n_columns), boxes, sizes[layer], determinants[layer])
-        for layer in range(1, N_OCTAVE_LAYERS + 1):
+            if sizes[layer] <= min(n_rows, n_columns):
+                _fill_layer(phases, (n_rows, n_columns), sizes[layer], step, layer, determinants)
+        for layer in range(1, N_LAYERS - 1):
             n_found = _find_maxima(
                 determinants, n_rows, n_columns, sizes, layer, step, threshold, found, n_found
             )

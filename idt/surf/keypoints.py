@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from idt.surf.description import ORIENTATION_SAMPLES, PATCH_WEIGHTS, describe_keypoints
-from idt.surf.hessian import HESSIAN_BOXES, detect_keypoints, integrate_image
+from idt import lanes
+from idt.surf.description import CELL_WEIGHTS, describe_keypoints
+from idt.surf.hessian import detect_keypoints, integrate_image
+from idt.surf.orientation import WEIGHTS, orient_keypoints
 
 HESSIAN_THRESHOLD = 200.0  # Wang & Schmid's program
 
@@ -74,24 +76,25 @@ def detect_and_describe(
         )
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, got {threshold}; 200 is the usual value")
-    integral = np.empty((grey.shape[0] + 1, grey.shape[1] + 1), np.int32)
+    integral = lanes.empty(grey.shape[0] + 1, grey.shape[1] + 1, kind=np.int32)
     integrate_image(grey, integral)
-    found = detect_keypoints(integral, HESSIAN_BOXES, np.float32(threshold))
+    found = detect_keypoints(integral, np.float32(threshold))
     if allowed is not None:
         column = np.clip(np.rint(found[:, 0]).astype(int), 0, grey.shape[1] - 1)
         row = np.clip(np.rint(found[:, 1]).astype(int), 0, grey.shape[0] - 1)
         found = found[allowed[row, column]]
     found = found[np.argsort(-found[:, 3], kind="stable")]
     angles = np.empty(len(found), np.float32)
+    orient_keypoints(integral, found, WEIGHTS, angles)
+    oriented = angles >= 0
+    found, angles = found[oriented], angles[oriented]
     descriptors = np.empty((len(found), 128), np.float32)
-    describe_keypoints(
-        grey, integral, found, ORIENTATION_SAMPLES, PATCH_WEIGHTS, angles, descriptors
-    )
-    kept = angles >= 0
+    by_size = np.argsort(found[:, 2], kind="stable")
+    describe_keypoints(grey, found, angles, by_size, CELL_WEIGHTS, descriptors)
     return Keypoints(
-        points=found[kept, :2],
-        sizes=found[kept, 2],
-        angles=angles[kept],
-        responses=found[kept, 3],
-        descriptors=descriptors[kept],
+        points=found[:, :2].copy(),
+        sizes=found[:, 2].copy(),
+        angles=angles,
+        responses=found[:, 3].copy(),
+        descriptors=descriptors,
     )

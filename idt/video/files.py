@@ -89,26 +89,43 @@ def probe(path: str | Path, *, max_side: int | None = None) -> VideoInfo:
     """
     path = checked_path(path)
     frame = next(frames(path, max_side=max_side))
-    if path.is_dir():
-        fps, declared = 0.0, float(len(_image_files(path)))
-    else:
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        try:
-            fps = capture.get(cv2.CAP_PROP_FPS)
-            declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        finally:
-            capture.release()
     return VideoInfo(
         path=path,
         width=frame.shape[1],
         height=frame.shape[0],
-        fps=float(fps) if np.isfinite(fps) and fps > 0 else 0.0,
-        declared_frames=int(declared) if np.isfinite(declared) and declared > 0 else 0,
+        fps=0.0 if path.is_dir() else _header(path, cv2.CAP_PROP_FPS),
+        declared_frames=declared_frames(path),
     )
 
 
+def declared_frames(path: str | Path) -> int:
+    """Number of frames that a file claims to have, of a folder that of its images.
+
+    Nothing is decoded. 0 where the file does not say; `VideoError` where there is none.
+    """
+    path = checked_path(path)
+    if path.is_dir():
+        return len(_image_files(path))
+    return int(_header(path, cv2.CAP_PROP_FRAME_COUNT))
+
+
+def _header(path: Path, quantity: int) -> float:
+    """Number from a file's header; 0 where it is none above 0."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    try:
+        number = float(capture.get(quantity))
+    finally:
+        capture.release()
+    return number if np.isfinite(number) and number > 0 else 0.0
+
+
 def frames(
-    path: str | Path, *, start: int = 0, stop: int | None = None, max_side: int | None = None
+    path: str | Path,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    max_side: int | None = None,
+    threads: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Decode a video frame by frame.
 
@@ -122,6 +139,8 @@ def frames(
     max_side
         Pixels, at least 1. Frames with a longer side are scaled down to it, by the mean over each
         pixel's area, and keep their aspect. None refuses frames of more than 4096 pixels a side.
+    threads
+        Number of threads that decode a file, at least 1; None lets the decoder choose.
 
     Yields
     ------
@@ -136,9 +155,11 @@ def frames(
         named). Of a folder, that it has no images, or the image that cannot be used.
     """
     check_range(start, stop, max_side)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}; give a number of threads")
     path = checked_path(path)
     limit = MAX_SIDE if max_side is None else LARGEST_SIDE
-    source = _decoded_images(path, limit) if path.is_dir() else _decoded(path, limit)
+    source = _decoded_images(path, limit) if path.is_dir() else _decoded(path, limit, threads)
     shape: tuple[int, ...] | None = None
     for index, frame in enumerate(islice(source, stop)):
         if shape is None:
@@ -265,9 +286,10 @@ def _check_side(
     )
 
 
-def _decoded(path: Path, limit: int) -> Iterator[np.ndarray]:
+def _decoded(path: Path, limit: int, threads: int | None) -> Iterator[np.ndarray]:
     """Frames from the first decoder that yields any."""
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    settings = [] if threads is None else [cv2.CAP_PROP_N_THREADS, threads]
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, settings)
     try:
         if capture.isOpened():
             _check_side(
@@ -293,10 +315,10 @@ def _decoded(path: Path, limit: int) -> Iterator[np.ndarray]:
         raise VideoError(path, f"OpenCV cannot decode it ({error.err})") from error
     finally:
         capture.release()
-    yield from _decoded_by_av(path, limit)
+    yield from _decoded_by_av(path, limit, threads)
 
 
-def _decoded_by_av(path: Path, limit: int) -> Iterator[np.ndarray]:
+def _decoded_by_av(path: Path, limit: int, threads: int | None) -> Iterator[np.ndarray]:
     """Frames through PyAV, for files out of which OpenCV gets nothing."""
     n_frames = 0
     try:
@@ -304,6 +326,7 @@ def _decoded_by_av(path: Path, limit: int) -> Iterator[np.ndarray]:
             if not container.streams.video:
                 raise VideoError(path, "it has no video stream")
             stream = container.streams.video[0]
+            stream.codec_context.thread_count = threads or 0
             _check_side(path, stream.codec_context.width, stream.codec_context.height, limit)
             for frame in container.decode(stream):
                 n_frames += 1

@@ -1,6 +1,5 @@
 """What goes into an extraction: ranges, scaled frames, boxes, and what is told of a file."""
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -131,9 +130,9 @@ def test_boxes_must_fit_the_video(n_lines, stop, message):
             extraction.table()
 
 
-def test_a_file_is_hashed_and_probed_once(monkeypatch):
+def test_a_file_is_hashed_and_its_frames_are_asked_for_once(monkeypatch):
     calls = []
-    for name in ("content_hash", "probe"):
+    for name in ("content_hash", "declared_frames"):
         function = getattr(extraction_module, name)
         monkeypatch.setattr(
             extraction_module,
@@ -145,7 +144,7 @@ def test_a_file_is_hashed_and_probed_once(monkeypatch):
     extraction = Extraction(CLIP, stop=4)
     extraction.table()
     assert extraction.info() == extraction.info()
-    assert sorted(calls) == ["content_hash", "probe"]
+    assert sorted(calls) == ["content_hash", "declared_frames"]
 
 
 def test_steps_are_told_beforehand(tmp_path, monkeypatch):
@@ -166,10 +165,7 @@ def test_steps_are_told_beforehand(tmp_path, monkeypatch):
 
 
 def test_counts_that_differ_are_noted(monkeypatch):
-    info = extraction_module.probe(CLIP)
-    monkeypatch.setattr(
-        extraction_module, "probe", lambda *_, **__: dataclasses.replace(info, declared_frames=30)
-    )
+    monkeypatch.setattr(extraction_module, "declared_frames", lambda _: 30)
     short = Extraction(CLIP, start=12)
     short.table()
     assert short.info()["notes"] == [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from idt.descriptors import HISTOGRAM_DESCRIPTORS, HOF, HOG, MBHX, MBHY
-from idt.histogram import Votes, integrate, pool_along_tracks
+from idt.histogram import Votes, integrate, place_windows, pool, zero_sums
 
 
 def _votes(descriptor, grey=None, flow=None):
@@ -87,62 +87,90 @@ def test_integral_histograms_sum_votes(descriptor):
 
 
 def test_other_numbers_of_bins_are_refused():
-    with pytest.raises(ValueError, match=r"n_bins must be one of \[8, 9\], got 4"):
+    with pytest.raises(ValueError, match="n_bins must be 8 or 9, got 4"):
         integrate(Votes.empty(2, 2), 4)
 
 
+def _twin(votes, n_bins, point, patch_size, n_cells, normalise):
+    """Normalised histogram of the window around a point, by direct sums."""
+    n_rows, n_columns = votes.bin.shape
+    left = int(max(min(np.rint(point[0]) - patch_size // 2, n_columns - patch_size), 0))
+    top = int(max(min(np.rint(point[1]) - patch_size // 2, n_rows - patch_size), 0))
+    cell = patch_size // n_cells
+    dense = _dense(votes, n_bins)
+    cells = [
+        dense[top + cy * cell :, left + cx * cell :][:cell, :cell].sum(axis=(0, 1))
+        for cx in range(n_cells)
+        for cy in range(n_cells)
+    ]
+    block = np.concatenate(cells) + 0.05
+    return np.sqrt(block / block.sum()) if normalise == "rootl1" else block / np.sqrt(block @ block)
+
+
 @pytest.mark.parametrize("normalise", ["rootl1", "l2"])
-@pytest.mark.parametrize("point", [(20.0, 18.0), (1.0, 2.0), (49.0, 39.0), (20.5, 17.5)])
-def test_pooling_equals_a_plain_twin(normalise, point):
+@pytest.mark.parametrize("descriptor", [HOG, HOF], ids=lambda d: d.name)
+@pytest.mark.parametrize(
+    ("shape", "patch_size", "n_cells"),
+    [((40, 50), 32, 2), ((18, 24), 32, 2), ((33, 32), 32, 2), ((30, 41), 15, 3), ((20, 20), 9, 1)],
+)
+def test_pooling_equals_a_plain_twin(normalise, descriptor, shape, patch_size, n_cells):
     rng = np.random.default_rng(1)
-    grey = rng.integers(0, 256, (40, 50)).astype(np.uint8)
-    votes = _votes(HOG, grey=grey)
-    points = np.zeros((1, 4, 2), np.float32)
-    points[0, 1] = point
-    out = np.zeros((1, 2, 32), np.float32)
-    pool_along_tracks(
-        integrate(votes, 8),
-        points,
-        np.array([2]),
-        np.array([0]),
-        out,
-        frames_per_cell=2,
-        normalise=normalise,
+    votes = _votes(
+        descriptor,
+        rng.integers(0, 256, shape).astype(np.uint8),
+        rng.normal(size=(2, *shape)).astype(np.float32),
     )
-    left = int(np.clip(np.rint(point[0]) - 16, 0, 50 - 32))
-    top = int(np.clip(np.rint(point[1]) - 16, 0, 40 - 32))
-    window = _dense(votes, 8)[top : top + 32, left : left + 32]
-    block = np.concatenate(
-        [
-            window[16 * cy : 16 * cy + 16, 16 * cx : 16 * cx + 16].sum(axis=(0, 1))
-            for cx in range(2)
-            for cy in range(2)
-        ]
-    )
-    block = block + 0.05
-    expected = (
-        np.sqrt(block / block.sum()) if normalise == "rootl1" else block / np.sqrt(block @ block)
-    )
-    np.testing.assert_allclose(out[0, 0], expected, rtol=2e-3)
-    assert not out[0, 1].any()
+    # Seven tracks, the last but one of them free; each has two frames in its first time cell.
+    points = np.zeros((7, 5, 2), np.float32)
+    points[:, :, 0] = rng.uniform(0, shape[1], (7, 1))
+    points[:, :, 1] = rng.uniform(0, shape[0], (7, 1))
+    points[0], points[1] = 0, shape[::-1]
+    points[2] = points[2].round() + 0.5
+    live = np.array([6, 0, 1, 2, 3, 4])
+    out = zero_sums(7, 2, n_cells, descriptor.n_bins)
+    for age in (1, 2, 3, 4):
+        windows = place_windows(
+            points,
+            np.full(7, age),
+            live,
+            shape,
+            patch_size=patch_size,
+            frames_per_cell=2,
+            n_time_cells=2,
+        )
+        pool(votes, descriptor.n_bins, windows, out, n_cells=n_cells, normalise=normalise)
+        n_values = n_cells**2 * descriptor.n_bins
+        for slot in live:
+            expected = _twin(
+                votes, descriptor.n_bins, points[slot, 0], patch_size, n_cells, normalise
+            )
+            n_frames = np.array([min(age, 2), max(age - 2, 0)])
+            np.testing.assert_allclose(
+                out[:, slot, :n_values], n_frames[:, None] * expected, rtol=2e-3
+            )
+    assert not out[:, 5].any()
+    assert not out[:, :, n_values:].any()
 
 
-def test_windows_larger_than_the_image_stay_inside_it():
-    votes = _votes(HOG, grey=np.random.default_rng(2).integers(0, 256, (18, 24)).astype(np.uint8))
-    points = np.full((1, 3, 2), 9, np.float32)
-    out = np.zeros((1, 3, 32), np.float32)
-    pool_along_tracks(integrate(votes, 8), points, np.array([1]), np.array([0]), out)
-    assert np.isfinite(out).all()
-    np.testing.assert_allclose((out[0, 0] ** 2).sum(), 1, rtol=1e-4)
+def test_there_is_no_window_after_the_last_time_cell():
+    points, live = np.full((2, 8, 2), 20, np.float32), np.array([1, 0])
+    windows = place_windows(
+        points, np.array([4, 7]), live, (40, 40), frames_per_cell=3, n_time_cells=2
+    )
+    np.testing.assert_array_equal(windows.sums, [2])  # slot 0 in the second time cell
+
+
+def test_nothing_is_pooled_without_tracks():
+    votes = _votes(HOG, grey=np.zeros((20, 20), np.uint8))
+    out = zero_sums(3, 3, 2, 8)
+    none = np.zeros(0, np.int64)
+    pool(votes, 8, place_windows(np.zeros((3, 4, 2), np.float32), none, none, (20, 20)), out)
+    assert not out.any()
 
 
 def test_unknown_normalisation_is_refused():
+    votes = _votes(HOG, grey=np.zeros((20, 20), np.uint8))
+    none = np.zeros(0, np.int64)
+    windows = place_windows(np.zeros((0, 2, 2), np.float32), none, none, (20, 20))
     with pytest.raises(ValueError, match="normalise must be 'rootl1' or 'l2'"):
-        pool_along_tracks(
-            np.zeros((2, 2, 8), np.float32),
-            np.zeros((0, 2, 2), np.float32),
-            np.zeros(0, int),
-            np.zeros(0, int),
-            np.zeros((0, 1, 32), np.float32),
-            normalise="l1",
-        )
+        pool(votes, 8, windows, zero_sums(0, 3, 2, 8), normalise="l1")

@@ -283,6 +283,8 @@ class TestCodebook:
             codebook.fit(VIDEOS, ["run"] * 6)
         with pytest.raises(ValueError, match="must hold 20 trajectories, got none that does in 2"):
             codebook.fit([made_video(19), made_video(9)], ["run", "walk"])
+        with pytest.raises(ValueError, match="got none that does in 0 videos"):
+            codebook.fit([], [])
         with pytest.raises(ValueError, match="first must be fitted"):
             StackedCodebook(Codebook())
         with pytest.raises(ValueError, match="codebook must be fitted"):

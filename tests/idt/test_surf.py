@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from idt import lanes
 from idt.pyramid import to_grey
 from idt.surf import detect_and_describe, fast_atan2
+from idt.surf.hessian import _fill_layer, _split_phases, integrate_image
 from idt.video import frames
 
 
@@ -45,6 +47,44 @@ def test_a_shift_shifts_points_and_keeps_descriptors():
     nearest = distance.argmin(axis=1)
     cosine = (first.descriptors * second.descriptors[nearest]).sum(axis=1)
     assert cosine[inner].min() > 0.999
+
+
+def _box_filter(image, boxes, size, step):
+    """Weighted means of boxes (x0, y0, x1, y1, weight), on a 9 x 9 filter, at every position."""
+    sums = np.zeros(np.add(image.shape, 1), np.int32)
+    sums[1:, 1:] = image.cumsum(axis=0).cumsum(axis=1)
+    rows, columns = np.ogrid[: image.shape[0] - size + 1 : step, : image.shape[1] - size + 1 : step]
+    total = np.float32(0)
+    for box in boxes:
+        x0, y0, x1, y1 = np.rint(np.float32(box[:4]) * np.float32(size / 9)).astype(int)
+        weight = np.float32(box[4]) / np.float32((x1 - x0) * (y1 - y0))
+        means = sums[rows + y1, columns + x1] - sums[rows + y1, columns + x0]
+        means = means - sums[rows + y0, columns + x1] + sums[rows + y0, columns + x0]
+        total = total + means.astype(np.float32) * weight
+    return total
+
+
+@pytest.mark.parametrize("shape", [(61, 83), (60, 84)])
+@pytest.mark.parametrize("octave", [0, 1])
+def test_determinants_are_those_of_plain_box_sums(shape, octave):
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    integral = lanes.empty(shape[0] + 1, shape[1] + 1, kind=np.int32)
+    integrate_image(image, integral)
+    step, phases = 1, integral.reshape(-1)
+    for _ in range(octave):
+        phases, step = _split_phases(phases, shape, step), 2 * step
+    determinants = lanes.empty(4, shape[0] // step + 1, shape[1] // step + 1)
+    for layer in range(4):
+        size = (9 + 6 * layer) * step
+        _fill_layer(phases, shape, size, step, layer, determinants)
+        xx = _box_filter(image, [(0, 2, 3, 7, 1), (3, 2, 6, 7, -2), (6, 2, 9, 7, 1)], size, step)
+        yy = _box_filter(image, [(2, 0, 7, 3, 1), (2, 3, 7, 6, -2), (2, 6, 7, 9, 1)], size, step)
+        quadrants = [(1, 1, 4, 4, 1), (5, 1, 8, 4, -1), (1, 5, 4, 8, -1), (5, 5, 8, 8, 1)]
+        xy = _box_filter(image, quadrants, size, step)
+        expected = xx * yy - np.float32(0.81) * xy * xy
+        margin = size // 2 // step
+        found = determinants[layer, margin:, margin:][: len(expected), : expected.shape[1]]
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_mask_keeps_points_out():

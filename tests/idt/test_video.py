@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from idt.jobs import run
-from idt.video import VideoError, content_hash, frames, probe, read
+from idt.video import VideoError, content_hash, declared_frames, frames, probe, read
 
 GOLDEN_CLIP = Path(__file__).parent.parent / "golden" / "synthetic_pan.avi"
 
@@ -40,7 +40,23 @@ def test_probe_tells_size_rate_and_declared_frames():
     info = probe(GOLDEN_CLIP)
     assert (info.width, info.height) == (160, 120)
     assert info.fps > 0
-    assert info.declared_frames == 24
+    assert info.declared_frames == declared_frames(GOLDEN_CLIP) == 24
+
+
+def test_frames_do_not_depend_on_the_number_of_threads():
+    whole = read(GOLDEN_CLIP)
+    for threads in (1, 3):
+        np.testing.assert_array_equal(list(frames(GOLDEN_CLIP, threads=threads)), whole)
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        next(frames(GOLDEN_CLIP, threads=0))
+
+
+def test_what_declares_nothing_declares_no_frames(tmp_path):
+    path = tmp_path / "clip.avi"
+    path.write_bytes(b"not a video")
+    assert declared_frames(path) == 0
+    with pytest.raises(VideoError, match="no such file"):
+        declared_frames(tmp_path / "other.avi")
 
 
 @pytest.mark.parametrize(

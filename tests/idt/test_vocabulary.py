@@ -128,6 +128,8 @@ class TestKMeans:
             words.predict(np.ones((1, 3)))
         with pytest.raises(ValueError, match="check the scale"):
             words.predict(np.full((1, 2), 1e30))
+        with pytest.raises(ValueError, match="check the scale"):
+            KMeans.from_centres(rows * 1e30)
         assert words.predict(np.empty((0, 2))).shape == (0,)
 
 
