@@ -103,6 +103,15 @@ class RankPooledEncoder:
         n_cells = self.fisher.n_cells
         return self.fisher.n_features // n_cells * (n_cells - self.n_spans + 2)
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where each part of the codebook stands in the vector."""
+        n_cells, n_kept = self.fisher.n_cells, self.fisher.n_cells - self.n_spans + 2
+        return {
+            name: slice(part.start // n_cells * n_kept, part.stop // n_cells * n_kept)
+            for name, part in self.fisher.parts.items()
+        }
+
     def accumulator(self) -> RankPooledAccumulator:
         """Start a video whose trajectories come block by block."""
         return RankPooledAccumulator(self)

@@ -22,6 +22,7 @@ RECOGNISERS: dict[str, Callable[..., Any]] = {
     "dt-fv": partial(FisherVectorRecogniser, stabilise="none", normalise="l2"),
     "idt-bof": BagRecogniser,
     "idt-fv": FisherVectorRecogniser,
+    "idt-fv-plus": partial(FisherVectorRecogniser, frame_steps=(1, 2, 3), mirror=True, places=True),
     "flow-hist": FlowHistogramRecogniser,
 }
 

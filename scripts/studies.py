@@ -1,0 +1,237 @@
+"""What `reproduce.py` trains and tests: methods, options and folds, and the scores of one fold.
+
+Folds come from the columns `fold` and `set` of the data sets' CSV files. UT-Interaction's two sets
+have ten sequences each: `sequences` leaves out one of the 20 in turn, `five` four of them, two of
+each set. Tennis7 has its own five. PCA, codebook and classifier are trained on what is not left
+out. Trajectories do not depend on folds and are extracted once for each setting.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare.scores import ScoreTable
+from idt.extract import ExtractOptions
+from idt.jobs import run, whole_file
+from idt.recogniser import RECOGNISERS, BagRecogniser
+from idt.recogniser.pipeline import TrajectoryRecogniser, encode_video
+from idt.svm import chi_square_distances, gram_matrix
+from idt.trajectories import provenance
+
+UT, TENNIS = "ut_interaction", "tennis7"
+ALL = "all"  # descriptors together, beside each alone
+MBH = ("mbhx", "mbhy")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of a data set's CSV file."""
+
+    id: str
+    label: str
+    group: str
+    fold: int
+    set: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """One method with its options on the folds of one data set.
+
+    Attributes
+    ----------
+    name
+        Of the study, and of its scores' files.
+    method, options
+        A recogniser of `idt.recogniser` and what differs from its defaults.
+    extraction
+        What differs from the extraction of the recogniser's preset.
+    data
+        ``"ut_interaction"`` or ``"tennis7"``.
+    folds
+        ``"sequences"`` or ``"five"``.
+    of
+        The set that is trained and tested on, alone; None takes both.
+    """
+
+    name: str
+    method: str
+    options: Mapping[str, Any]
+    data: str
+    folds: str = "five"
+    extraction: Mapping[str, Any] = field(default_factory=dict)
+    of: str | None = None
+
+    def recogniser(self, tracks: Path) -> TrajectoryRecogniser:
+        """Make the recogniser, with its trajectories in a folder."""
+        options = dict(self.options)
+        if self.extraction:
+            preset = options.pop("preset", "parity")
+            options["options"] = ExtractOptions.preset(preset, **self.extraction)
+        return RECOGNISERS[self.method](**options, cache=tracks)
+
+    def clips(self, data: Path) -> list[Clip]:
+        """Read the clips that take part."""
+        with (data / f"{self.data}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            Clip(row["path"], row["label"], row["group"], int(row["fold"]), row["set"])
+            for row in rows
+            if self.of in (None, row["set"])
+        ]
+
+    def fold_of(self, clip: Clip) -> str:
+        """Name the fold in which a clip is tested."""
+        if self.data == TENNIS:
+            return f"fold {clip.fold}"
+        if self.folds == "sequences":
+            return f"{clip.set} sequence {clip.fold}"
+        return f"fold {(clip.fold - 1) % 5 + 1}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold of a study, with where its data and its results lie."""
+
+    study: Study
+    fold: str
+    data: Path
+    runs: Path
+
+    @property
+    def path(self) -> Path:
+        """Where the scores are kept."""
+        return self.runs / "scores" / self.study.name / f"{self.fold.replace(' ', '-')}.npz"
+
+    @property
+    def tracks(self) -> Path:
+        """Where the trajectories lie."""
+        return self.runs / "tracks"
+
+    @cached_property
+    def made(self) -> str:
+        """All that decides the scores, as text."""
+        settings = self.study.recogniser(self.tracks).settings()
+        study = [self.study.data, self.study.folds, self.study.of, self.fold]
+        return json.dumps([study, settings, provenance()], sort_keys=True)
+
+    def is_done(self) -> bool:
+        """Whether scores are there that were made with these settings."""
+        if not self.path.exists():
+            return False
+        with np.load(self.path, allow_pickle=False) as arrays:
+            return str(arrays["made"]) == self.made
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """Scores of one fold's clips, by descriptors, and the processor time behind them."""
+
+    tables: Mapping[str, ScoreTable]
+    seconds: float
+
+
+def jobs_of(study: Study, *, data: Path, runs: Path) -> list[Job]:
+    """One job a fold, in the order of the folds' clips."""
+    folds = dict.fromkeys(study.fold_of(clip) for clip in study.clips(data))
+    return [Job(study, fold, data, runs) for fold in folds]
+
+
+def extract(studies: Sequence[Study], *, data: Path, runs: Path, workers: int) -> None:
+    """Extract the trajectories that studies read and that are not there yet."""
+    for study in studies:
+        recogniser = study.recogniser(runs / "tracks")
+        videos = [data / clip.id for clip in study.clips(data)]
+        recogniser.tracks.extract(videos, runs / "tracks", workers=workers)
+
+
+def score(jobs: Sequence[Job], *, workers: int) -> None:
+    """Train and score the folds that are not done yet."""
+    waiting = [job for job in jobs if not job.is_done()]
+    for outcome in run(score_fold, waiting, label="folds", workers=workers):
+        outcome.result()
+
+
+def score_fold(job: Job) -> None:
+    """Train on all clips but those of one fold, score these, and keep the scores."""
+    clock = time.process_time()
+    study = job.study
+    recogniser = study.recogniser(job.tracks)
+    clips = study.clips(job.data)
+    classes = sorted({clip.label for clip in clips})
+    labels = np.array([classes.index(clip.label) for clip in clips])
+    tested = np.array([study.fold_of(clip) == job.fold for clip in clips])
+    train, test = np.flatnonzero(~tested), np.flatnonzero(tested)
+    tracks = recogniser.tracks
+    files = tracks.extract([job.data / clip.id for clip in clips], job.tracks)
+    samples = tracks.sample(
+        [files[row] for row in train], n_rows=recogniser.n_samples, seed=recogniser.seed
+    )
+    encoder = recogniser.encoder(recogniser.new_book().fit(samples))
+    encodings = np.stack([encode_video(tracks, encoder, each) for each in files])
+    scores = {}
+    for name, pairs in _pairs(recogniser, encoder, encodings):
+        machine = recogniser.new_machine(encoder).set_params(kernel="precomputed")
+        machine.fit(pairs[np.ix_(train, train)], labels[train], n_classes=len(classes))
+        scores[name] = machine.decision_function(pairs[np.ix_(test, train)])
+    job.path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(job.path) as part, part.open("wb") as file:
+        np.savez(
+            file,
+            made=job.made,
+            seconds=time.process_time() - clock,
+            ids=[clips[row].id for row in test],
+            classes=classes,
+            variants=list(scores),
+            scores=np.stack(list(scores.values())),
+        )
+
+
+def read_scores(job: Job) -> FoldScores:
+    """Read what `score_fold` kept."""
+    with np.load(job.path, allow_pickle=False) as arrays:
+        held = dict(arrays)
+    tables = {
+        variant: ScoreTable(
+            ids=tuple(held["ids"].tolist()),
+            classes=tuple(held["classes"].tolist()),
+            scores=scores,
+            kind="decision",
+            method=job.study.method,
+            split=job.fold,
+        )
+        for variant, scores in zip(held["variants"].tolist(), held["scores"], strict=True)
+    }
+    return FoldScores(tables, float(held["seconds"]))
+
+
+def _pairs(
+    recogniser: TrajectoryRecogniser, encoder: Any, encodings: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What machines know of all pairs of clips: for all descriptors together, and for each alone.
+
+    Inner products are computed once for each descriptor and summed, distances stand side by side.
+    """
+    names = list(encoder.parts)
+    subsets = {ALL: names, **({"mbh": MBH} if set(MBH) <= set(names) else {})}
+    if len(names) > 1:
+        subsets |= {name: [name] for name in names}
+    if isinstance(recogniser, BagRecogniser):
+        channels = list(encoder.channels)
+        distances = chi_square_distances(encodings, channels=list(encoder.channels.values()))
+        for subset, chosen in subsets.items():
+            places = [i for i, channel in enumerate(channels) if channel[0] in chosen]
+            yield subset, distances[:, :, places]
+        return
+    grams = {name: gram_matrix(encodings[:, part]) for name, part in encoder.parts.items()}
+    for subset, chosen in subsets.items():
+        yield subset, np.sum([grams[name] for name in chosen], axis=0)
