@@ -104,13 +104,19 @@ class RankPooledEncoder:
         return self.fisher.n_features // n_cells * (n_cells - self.n_spans + 2)
 
     @property
-    def parts(self) -> dict[str, slice]:
-        """Where each part of the codebook stands in the vector."""
-        n_cells, n_kept = self.fisher.n_cells, self.fisher.n_cells - self.n_spans + 2
-        return {
-            name: slice(part.start // n_cells * n_kept, part.stop // n_cells * n_kept)
-            for name, part in self.fisher.parts.items()
-        }
+    def channels(self) -> dict[tuple[str, str, int], slice]:
+        """Where each cell of each part stands in the vector: ``channels["hog", "rank", 0]``.
+
+        The forward vector is cell 0 of ``"rank"``, the reverse one cell 1.
+        """
+        channels: dict[tuple[str, str, int], slice] = {}
+        start, pooled = 0, self.fisher.grids[-1].name
+        for (part, grid, cell), place in self.fisher.channels.items():
+            if grid != pooled or cell < 2:
+                stop = start + place.stop - place.start
+                channels[part, "rank" if grid == pooled else grid, cell] = slice(start, stop)
+                start = stop
+        return channels
 
     def accumulator(self) -> RankPooledAccumulator:
         """Start a video whose trajectories come block by block."""

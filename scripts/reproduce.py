@@ -11,9 +11,9 @@ clips lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED).
 Everything resumes: --runs keeps the runs of the first two with their reports, and trajectories,
 scores of every fold and rows of the stages. A fold whose scores are there, made with the same
 settings, is not trained again. Minutes of each stage are printed and kept in --runs/minutes.csv.
-Intervals are a bootstrap over groups. Settings that no other is named for: K = 64 on 64,000
-trajectories on five folds, K = 256 on 64,000 on the 20 sequences, PCA by descriptor to half, C =
-100, seed 0; bags have 1,000 words of 64,000 trajectories, the better of 2 starts.
+Intervals are a bootstrap over groups. Where no other number stands: K = 64 on five folds, 256 for
+the headlines, 64,000 trajectories for codebooks, PCA by descriptor to half, C = 100, seed 0; bags
+have 1,000 words, the better of 2 starts. `seconds` is processor time without the extraction.
 """
 
 from __future__ import annotations
@@ -40,31 +40,28 @@ SEEDS = (0, 1, 2)
 UT_METHODS = "idt-fv,two-stream,conv-fusion"
 UT_RULES = "average,weighted:0.5/0.25/0.25"  # fixed before the first run
 
-VECTORS = {"n_components": 64, "n_samples": 64_000}
-SEQUENCES = {"n_components": 256, "n_samples": 64_000}
+FIVE = {"n_components": 64, "n_samples": 64_000}
+HEADLINE = {"n_components": 256, "n_samples": 64_000}
 BAGS = {"n_words": 1000, "n_init": 2, "n_samples": 64_000}
-WHOLE_AND_HALVES = {"grids": "1x1x1/t2"}
-# Each of the additions of idt-fv-plus alone, and what is not among them.
+HALVES = {"grids": "1x1x1/t2"}
+DIVIDED = {"grids": "1x1x1/t2/h3x1", "rank_pooling": 10}
+# What idt-fv-plus adds to idt-fv, each alone
 ADDITIONS: dict[str, dict[str, Any]] = {
-    "frame steps 1, 2, 3": {"frame_steps": "1/2/3"},
+    "frame steps": {"frame_steps": "1/2/3"},
     "mirror images": {"mirror": True},
     "places": {"places": True},
-    "rank pooling": {"rank_pooling": 10},
-    "bands": {"grids": "1x1x1/h3x1"},
-}
-# Without a normalisation of its own each is root-L1, so `no stabilisation` against dt-fv is root-L1
-# against L2.
-STABILISATIONS: dict[str, dict[str, Any]] = {
-    "no stabilisation": {"stabilise": "none"},
-    "tracks removed only": {"stabilise": "none", "remove_camera_tracks": True},
-    "warped flow only": {"remove_camera_tracks": False},
-    "human boxes": {"detect_people": True},
 }
 ENCODINGS: dict[str, dict[str, Any]] = {
     "K = 16": {"n_components": 16},
     "K = 256": {"n_components": 256},
     "joint PCA": {"pca": "joint"},
-    "whitened": {"whiten": True},
+}
+# All root-L1: "no stabilisation" against dt-fv is root-L1 against L2.
+STABILISATIONS: dict[str, dict[str, Any]] = {
+    "no stabilisation": {"stabilise": "none"},
+    "tracks removed only": {"stabilise": "none", "remove_camera_tracks": True},
+    "warped flow only": {"remove_camera_tracks": False},
+    "human boxes": {"detect_people": True},
 }
 
 
@@ -83,64 +80,63 @@ class Row(NamedTuple):
 
 
 def stage_sequences() -> Iterator[Study]:
-    """Headline: idt-fv, each of the 20 sequences of UT-Interaction left out in turn."""
-    yield Study("sequences", "idt-fv", SEQUENCES, UT, folds="sequences")
+    """Headline: each of the 20 sequences of UT-Interaction left out in turn."""
+    yield Study("20 sequences", "idt-fv", HEADLINE, UT, folds="sequences")
 
 
 def stage_tennis() -> Iterator[Study]:
-    """Headline: idt-fv on Tennis7."""
-    yield Study("tennis", "idt-fv", VECTORS, TENNIS)
+    """Headline: Tennis7."""
+    yield Study("headline", "idt-fv", HEADLINE, TENNIS)
 
 
 def stage_presets() -> Iterator[Study]:
     """Presets of the extraction, on UT-Interaction."""
     for preset in ("parity", "fast", "codec"):
-        options = VECTORS | ({} if preset == "parity" else {"preset": preset})
-        yield Study(f"preset {preset}", "idt-fv", options, UT)
+        yield Study(f"preset {preset}", "idt-fv", FIVE | {"preset": preset}, UT)
 
 
 def stage_plus() -> Iterator[Study]:
-    """idt-fv-plus and each addition alone, on both data sets."""
+    """idt-fv-plus beside idt-fv, and each addition alone."""
     for data in (UT, TENNIS):
-        yield Study(f"{data} plus", "idt-fv-plus", VECTORS, data)
+        yield Study("plus", "idt-fv-plus", FIVE, data)
+        yield Study("five folds", "idt-fv", FIVE | DIVIDED, data)
         for name, options in ADDITIONS.items():
-            yield Study(f"{data} {name}", "idt-fv", VECTORS | options, data)
+            yield Study(name, "idt-fv", FIVE | options, data)
 
 
 def stage_methods() -> Iterator[Study]:
     """Dense and improved trajectories, bags and Fisher vectors, whole and with halves of time."""
-    for data in (TENNIS, UT):
-        for method in ("dt-fv", "idt-fv", "idt-bof", "dt-bof"):
-            options = BAGS if method.endswith("bof") else VECTORS
-            yield Study(f"{data} {method}", method, options, data)
-            yield Study(f"{data} {method} t2", method, options | WHOLE_AND_HALVES, data)
+    for data in (UT, TENNIS):
+        yield Study("five folds", "dt-fv", FIVE | HALVES, data)
+        for method in ("idt-bof", "dt-bof"):
+            yield Study("five folds", method, BAGS | HALVES, data)
 
 
 def stage_encodings() -> Iterator[Study]:
-    """Number of components and kinds of PCA."""
+    """Number of components, and one PCA for all descriptors."""
     for data in (UT, TENNIS):
         for name, options in ENCODINGS.items():
-            yield Study(f"{data} {name}", "idt-fv", VECTORS | options, data)
+            yield Study(name, "idt-fv", FIVE | options, data)
 
 
 def stage_sets() -> Iterator[Study]:
     """The headline with training on each set of UT-Interaction alone."""
     for of in ("set1", "set2"):
-        yield Study(of, "idt-fv", SEQUENCES, UT, folds="sequences", of=of)
+        yield Study(f"{of} alone", "idt-fv", HEADLINE, UT, folds="sequences", of=of)
 
 
 def stage_stabilisation() -> Iterator[Study]:
     """Parts of the stabilisation, and human boxes, on UT-Interaction."""
     for name, extraction in STABILISATIONS.items():
-        yield Study(name, "idt-fv", VECTORS, UT, extraction=extraction)
+        yield Study(name, "idt-fv", FIVE, UT, extraction=extraction)
 
 
 def stage_seeds() -> Iterator[Study]:
     """Seeds of sample, codebook and RANSAC, on UT-Interaction's set 2, whose camera shakes."""
     for seed in SEEDS:
-        extraction = {"seed": seed} if seed else {}  # seed 0 has the reference program's RANSAC
-        options = VECTORS | {"seed": seed}
-        yield Study(f"seed {seed}", "idt-fv", options, UT, extraction=extraction, of="set2")
+        extraction = {"seed": seed} if seed else {}  # 0 goes with the reference program's RANSAC
+        options = FIVE | {"seed": seed}
+        yield Study("seeds", "idt-fv", options, UT, extraction=extraction, of="set2")
 
 
 STAGES: dict[str, Callable[[], Iterable[Study]]] = {
@@ -164,20 +160,21 @@ def run_stage(name: str, arguments: argparse.Namespace) -> Iterator[Row]:
     clock = time.perf_counter()
     extract(studies, **folders, workers=arguments.workers)
     extracted = time.perf_counter()
-    jobs = {study.name: jobs_of(study, **folders) for study in studies}
-    score([job for each in jobs.values() for job in each], workers=arguments.workers)
+    jobs = [jobs_of(study, **folders) for study in studies]
+    score([job for each in jobs for job in each], workers=arguments.workers)
     minutes = (extracted - clock) / 60, (time.perf_counter() - extracted) / 60
     told = f"{name}: {minutes[0]:.1f} minutes of extraction, {minutes[1]:.1f} of the rest"
     print(told, file=sys.stderr, flush=True)
     with (arguments.runs / "minutes.csv").open("a", newline="") as file:
         csv.writer(file).writerow([name, *(round(each, 2) for each in minutes)])
-    rows = [row for study in studies for row in rows_of(name, study, jobs[study.name])]
+    rows = [row for of_study in jobs for row in rows_of(name, of_study)]
     write(arguments.runs / f"{name}.csv", rows)
     yield from rows
 
 
-def rows_of(table: str, study: Study, jobs: Sequence[Job]) -> Iterator[Row]:
-    """Rows of a study: all descriptors together and each alone; sets by themselves, too."""
+def rows_of(table: str, jobs: Sequence[Job]) -> Iterator[Row]:
+    """Rows of a study: all descriptors together, and each alone; sets by themselves, too."""
+    study = jobs[0].study
     clips = study.clips(jobs[0].data)
     truth = {clip.id: clip.label for clip in clips}
     groups = {clip.id: clip.group for clip in clips}

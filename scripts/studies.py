@@ -9,6 +9,7 @@ out. Trajectories do not depend on folds and are extracted once for each setting
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ class Study:
     Attributes
     ----------
     name
-        Of the study, and of its scores' files.
+        What rows call it.
     method, options
         A recogniser of `idt.recogniser` and what differs from its defaults.
     extraction
@@ -109,8 +110,9 @@ class Job:
 
     @property
     def path(self) -> Path:
-        """Where the scores are kept."""
-        return self.runs / "scores" / self.study.name / f"{self.fold.replace(' ', '-')}.npz"
+        """Where the scores are kept, under a key of all that decides them."""
+        key = hashlib.sha256(self.made.encode()).hexdigest()[:20]
+        return self.runs / "scores" / f"{key}.npz"
 
     @property
     def tracks(self) -> Path:
@@ -123,13 +125,6 @@ class Job:
         settings = self.study.recogniser(self.tracks).settings()
         study = [self.study.data, self.study.folds, self.study.of, self.fold]
         return json.dumps([study, settings, provenance()], sort_keys=True)
-
-    def is_done(self) -> bool:
-        """Whether scores are there that were made with these settings."""
-        if not self.path.exists():
-            return False
-        with np.load(self.path, allow_pickle=False) as arrays:
-            return str(arrays["made"]) == self.made
 
 
 @dataclass(frozen=True)
@@ -156,7 +151,7 @@ def extract(studies: Sequence[Study], *, data: Path, runs: Path, workers: int) -
 
 def score(jobs: Sequence[Job], *, workers: int) -> None:
     """Train and score the folds that are not done yet."""
-    waiting = [job for job in jobs if not job.is_done()]
+    waiting = list({job.path: job for job in jobs if not job.path.exists()}.values())
     for outcome in run(score_fold, waiting, label="folds", workers=workers):
         outcome.result()
 
@@ -217,21 +212,23 @@ def read_scores(job: Job) -> FoldScores:
 def _pairs(
     recogniser: TrajectoryRecogniser, encoder: Any, encodings: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """What machines know of all pairs of clips: for all descriptors together, and for each alone.
+    """What machines know of all pairs of clips, by descriptors and grids.
 
-    Inner products are computed once for each descriptor and summed, distances stand side by side.
+    All descriptors together come first, then MBH, then each alone; each of these with the first
+    grid, and with the first and one of the others. Inner products are computed once for each
+    descriptor and cell, and summed; distances stand side by side.
     """
-    names = list(encoder.parts)
-    subsets = {ALL: names, **({"mbh": MBH} if set(MBH) <= set(names) else {})}
-    if len(names) > 1:
-        subsets |= {name: [name] for name in names}
-    if isinstance(recogniser, BagRecogniser):
-        channels = list(encoder.channels)
-        distances = chi_square_distances(encodings, channels=list(encoder.channels.values()))
-        for subset, chosen in subsets.items():
-            places = [i for i, channel in enumerate(channels) if channel[0] in chosen]
-            yield subset, distances[:, :, places]
-        return
-    grams = {name: gram_matrix(encodings[:, part]) for name, part in encoder.parts.items()}
-    for subset, chosen in subsets.items():
-        yield subset, np.sum([grams[name] for name in chosen], axis=0)
+    of_words = isinstance(recogniser, BagRecogniser)
+    channels, places = list(encoder.channels), list(encoder.channels.values())
+    if of_words:
+        known = np.moveaxis(chi_square_distances(encodings, channels=places), -1, 0)
+    else:
+        known = np.stack([gram_matrix(encodings[:, place]) for place in places])
+    parts, grids = (list(dict.fromkeys(channel[i] for channel in channels)) for i in (0, 1))
+    subsets = {ALL: parts} | ({"mbh": list(MBH)} if {*MBH} < {*parts} else {})
+    subsets |= {part: [part] for part in parts} if len(parts) > 1 else {}
+    for subset, names in subsets.items():
+        for other in [None, *grids[1:]]:
+            chosen = [c[0] in names and c[1] in (grids[0], other) for c in channels]
+            pairs = np.moveaxis(known[chosen], 0, -1) if of_words else known[chosen].sum(axis=0)
+            yield subset if other is None else f"{subset} + {other}", pairs

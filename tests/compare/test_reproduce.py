@@ -79,7 +79,8 @@ def test_a_stage_writes_rows_and_does_no_fold_twice(
         studies.Study(
             "bags",
             "idt-bof",
-            {"n_words": 8, "n_init": 1, "descriptors": "hog/mbhx", "stabilise": "none"},
+            {"n_words": 8, "n_init": 1, "descriptors": "hog/mbhx", "grids": "1x1x1/t2"}
+            | {"stabilise": "none"},
             studies.UT,
         ),
     ]
@@ -106,7 +107,7 @@ def test_a_stage_writes_rows_and_does_no_fold_twice(
     parts = ("", ", set1", ", set2")
     assert list(settings) == [
         *(f"by sequence: {kind}{part}" for kind in kinds for part in parts),
-        *(f"bags: {kind}" for kind in ("all", "hog", "mbhx")),
+        *(f"bags: {kind}{other}" for kind in ("all", "hog", "mbhx") for other in ("", " + t2")),
     ]
     both, first, second = (float(settings[f"by sequence: all{p}"]["accuracy"]) for p in parts)
     assert both == pytest.approx((first + second) / 2)
@@ -115,7 +116,8 @@ def test_a_stage_writes_rows_and_does_no_fold_twice(
     run(script, monkeypatch, *arguments, "--tables", "sequences")  # nothing is left to do
     assert len(worked) == 6
     assert rows_of(table) == rows
-    (runs / "scores/bags/fold-2.npz").unlink()  # as if it had been stopped there
+    last = studies.jobs_of(made[1], data=data, runs=runs)[-1]
+    last.path.unlink()  # as if it had been stopped there
     made[0] = studies.Study("by sequence", "idt-fv", SMALL | {"seed": 1}, studies.UT)
     run(script, monkeypatch, *arguments, "--tables", "sequences")
     assert worked[6:] == ["by sequence fold 1", "by sequence fold 2", "bags fold 2"]
@@ -124,17 +126,17 @@ def test_a_stage_writes_rows_and_does_no_fold_twice(
 def test_all_stages_can_be_made_and_are_tested_on_all_clips(
     script: ModuleType, shared: Path, tmp_path: Path
 ) -> None:
-    names = set()
+    rows = []
     for stage in script.STAGES.values():
         for study in stage():
-            names.add(study.name)
+            rows.append((study.data, study.method, study.name, study.options.get("seed")))
             study.recogniser(tmp_path).settings()
             jobs = sys.modules["studies"].jobs_of(study, data=shared / "data", runs=tmp_path)
             clips = study.clips(shared / "data")
             assert len(jobs) == {"sequences": 20 // (2 if study.of else 1), "five": 5}[study.folds]
-            of_fold = {clip.group: study.fold_of(clip) for clip in clips}
-            assert all(of_fold[clip.group] == study.fold_of(clip) for clip in clips)
-    assert len(names) == sum(1 for stage in script.STAGES.values() for _ in stage())
+            of_group = {clip.group: study.fold_of(clip) for clip in clips}
+            assert all(of_group[clip.group] == study.fold_of(clip) for clip in clips)
+    assert len(set(rows)) == len(rows)
 
 
 def test_unknown_tables_are_refused(

@@ -46,6 +46,12 @@ def test_spans_of_an_encoding_are_pooled_by_descriptor():
         ours = found.reshape(2, -1)[place]
         np.testing.assert_array_equal(ours[:36], part[:3].ravel())
         np.testing.assert_array_equal(ours[36:], rank_pool(part[3:]))
+    assert list(encoder.channels) == [
+        (name, *cell)
+        for name in names
+        for cell in (("1x1x1", 0), ("h2x1", 0), ("h2x1", 1), ("rank", 0), ("rank", 1))
+    ]
+    assert encoder.channels["hof", "rank", 0] == slice(96, 108)
 
 
 @pytest.mark.parametrize("spans", [np.zeros(4), np.zeros((1, 4))])
