@@ -24,7 +24,7 @@ from compare.scores import ScoreTable
 from idt.extract import ExtractOptions
 from idt.jobs import run, whole_file
 from idt.recogniser import RECOGNISERS, BagRecogniser
-from idt.recogniser.pipeline import TrajectoryRecogniser, encode_video
+from idt.recogniser.pipeline import TrajectoryRecogniser
 from idt.svm import chi_square_distances, gram_matrix
 from idt.trajectories import provenance
 
@@ -162,29 +162,29 @@ def score_fold(job: Job) -> None:
     study = job.study
     recogniser = study.recogniser(job.tracks)
     clips = study.clips(job.data)
+    train = [clip for clip in clips if study.fold_of(clip) != job.fold]
+    test = [clip for clip in clips if study.fold_of(clip) == job.fold]
     classes = sorted({clip.label for clip in clips})
-    labels = np.array([classes.index(clip.label) for clip in clips])
-    tested = np.array([study.fold_of(clip) == job.fold for clip in clips])
-    train, test = np.flatnonzero(~tested), np.flatnonzero(tested)
-    tracks = recogniser.tracks
-    files = tracks.extract([job.data / clip.id for clip in clips], job.tracks)
-    samples = tracks.sample(
-        [files[row] for row in train], n_rows=recogniser.n_samples, seed=recogniser.seed
-    )
-    encoder = recogniser.encoder(recogniser.new_book().fit(samples))
-    encodings = np.stack([encode_video(tracks, encoder, each) for each in files])
+    labels = [classes.index(clip.label) for clip in train]
+    videos = {"train": [job.data / c.id for c in train], "test": [job.data / c.id for c in test]}
+    recogniser.fit(videos["train"], labels, groups=[clip.group for clip in train])
+    files = [recogniser.encode(videos[part]) for part in ("train", "test")]
+    encodings = np.concatenate(files)
+    for each in files:  # mapped from the cache
+        Path(each.filename).unlink()
     scores = {}
-    for name, pairs in _pairs(recogniser, encoder, encodings):
-        machine = recogniser.new_machine(encoder).set_params(kernel="precomputed")
-        machine.fit(pairs[np.ix_(train, train)], labels[train], n_classes=len(classes))
-        scores[name] = machine.decision_function(pairs[np.ix_(test, train)])
+    for name, pairs in _pairs(recogniser, encodings):
+        machine = recogniser.new_machine(recogniser.encoder_).set_params(kernel="precomputed")
+        machine.fit(pairs[: len(train), : len(train)], labels, n_classes=len(classes))
+        scores[name] = machine.decision_function(pairs[len(train) :, : len(train)])
     job.path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(job.path) as part, part.open("wb") as file:
         np.savez(
             file,
             made=job.made,
             seconds=time.process_time() - clock,
-            ids=[clips[row].id for row in test],
+            ids=[clip.id for clip in test],
+            chosen=json.dumps(recogniser.chosen_),
             classes=classes,
             variants=list(scores),
             scores=np.stack(list(scores.values())),
@@ -210,7 +210,7 @@ def read_scores(job: Job) -> FoldScores:
 
 
 def _pairs(
-    recogniser: TrajectoryRecogniser, encoder: Any, encodings: np.ndarray
+    recogniser: TrajectoryRecogniser, encodings: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """What machines know of all pairs of clips, by descriptors and grids.
 
@@ -219,7 +219,8 @@ def _pairs(
     descriptor and cell, and summed; distances stand side by side.
     """
     of_words = isinstance(recogniser, BagRecogniser)
-    channels, places = list(encoder.channels), list(encoder.channels.values())
+    channels = list(recogniser.encoder_.channels)
+    places = list(recogniser.encoder_.channels.values())
     if of_words:
         known = np.moveaxis(chi_square_distances(encodings, channels=places), -1, 0)
     else:

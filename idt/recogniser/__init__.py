@@ -22,7 +22,9 @@ RECOGNISERS: dict[str, Callable[..., Any]] = {
     "dt-fv": partial(FisherVectorRecogniser, stabilise="none", normalise="l2"),
     "idt-bof": BagRecogniser,
     "idt-fv": FisherVectorRecogniser,
-    "idt-fv-plus": partial(FisherVectorRecogniser, frame_steps=(1, 2, 3), mirror=True, places=True),
+    "idt-fv-plus": partial(
+        FisherVectorRecogniser, frame_steps=(1, 2, 3), choose=("mirror", "places")
+    ),
     "flow-hist": FlowHistogramRecogniser,
 }
 

@@ -27,7 +27,8 @@ class BagRecogniser(TrajectoryRecogniser):
         Starts of k-means, of which the best is kept.
     n_samples
         Trajectories, over all training videos, that the words are found on.
-    C, grids, descriptors, preset, options, stabilise, normalise, frame_steps, mirror, places
+    C, grids, descriptors, preset, options, stabilise, normalise, frame_steps, mirror, places,
+    choose
         As in `idt.recogniser.FisherVectorRecogniser`.
     seed, workers, verbose, cache
         As in `idt.recogniser.FisherVectorRecogniser`.
@@ -35,7 +36,10 @@ class BagRecogniser(TrajectoryRecogniser):
     Attributes
     ----------
     vocabulary_ : Vocabulary
+    encoder_ : idt.words.WordEncoder
     svm_ : ChiSquareSVM
+    chosen_ : dict of str to bool
+        What was chosen.
 
     References
     ----------
@@ -51,7 +55,7 @@ class BagRecogniser(TrajectoryRecogniser):
     @property
     def vocabulary_(self) -> Vocabulary:
         """The words, once fitted."""
-        return self._fitted
+        return self._book
 
     def settings(self) -> dict[str, Any]:
         """What decides the scores."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -28,6 +29,9 @@ from idt.recogniser.labels import check_labels
 from idt.recogniser.tracks import Files, Tracks, folder_of
 from idt.svm import ChiSquareSVM, LinearSVM
 from idt.trajectories import provenance
+
+SWITCHES = ("mirror", "places")  # that cross-validation can choose
+CHOICE_FOLDS = 5
 
 
 class Book(Protocol):
@@ -88,17 +92,27 @@ class TrajectoryRecogniser(ABC):
     frame_steps: int | str | Sequence[int] = 1
     mirror: bool = False
     places: bool = False
+    choose: str | Sequence[str] = ()
     seed: int = 0
     workers: int = 1
     verbose: bool = False
     cache: str | Path | None = None
 
     svm_: LinearSVM | ChiSquareSVM = field(init=False, repr=False)
-    _fitted: Any = field(init=False, repr=False)  # the codebook, and its key
-    _key: str = field(init=False, repr=False)
+    encoder_: Any = field(init=False, repr=False)
+    chosen_: dict[str, bool] = field(init=False, repr=False)
+    _book: Any = field(init=False, repr=False)
+    _key: str = field(init=False, repr=False)  # of the codebook
 
     def __post_init__(self) -> None:
         """Refuse what cannot be used before any work."""
+        unknown = [name for name in listed(self.choose) if name not in SWITCHES]
+        if unknown:
+            raise ValueError(
+                f"choose must be among {', '.join(SWITCHES)}, got {', '.join(unknown)}; leave the "
+                "rest to be set"
+            )
+        self.chosen_ = {}
         _ = self.tracks
         self.new_book()
         parse_grids(listed(self.grids))
@@ -136,7 +150,8 @@ class TrajectoryRecogniser(ABC):
         labels
             Class of each, 0 to n_classes - 1.
         groups
-            Not used: nothing is validated here.
+            One for each video; those of one group are held out together where something is to be
+            chosen. None takes every video as a group of its own.
         class_names
             Names the classes; their number is the number of classes.
 
@@ -154,10 +169,9 @@ class TrajectoryRecogniser(ABC):
         """
         targets = check_labels(videos, labels, class_names)
         with folder_of(self.cache) as folder:
-            files = self._extract(videos, folder)
-            self._fit_book(files, folder)
-            encodings = self._encode(files, folder)
-            self.svm_ = self.new_machine(self.encoder(self._fitted)).fit(encodings, targets)
+            self.chosen_ = self._choices(videos, labels, groups, class_names, folder)
+            encodings = self._learn(videos, folder)
+            self.svm_ = self.new_machine(self.encoder_).fit(encodings, targets)
         return self
 
     def encode(self, videos: Sequence[str | Path]) -> np.ndarray:
@@ -176,8 +190,9 @@ class TrajectoryRecogniser(ABC):
         self,
         videos: Sequence[str | Path],
         labels: Sequence[int],
-        groups: Sequence[Hashable],
+        groups: Sequence[object],
         *,
+        n_folds: int | None = None,
         class_names: Sequence[str] | None = None,
     ) -> np.ndarray:
         """Score every training video by a machine that saw no video of its group.
@@ -192,6 +207,8 @@ class TrajectoryRecogniser(ABC):
             As for `fit`.
         groups
             One for each video; those of one group are held out together.
+        n_folds
+            Number of folds that the groups are dealt out to; None leaves out one group at a time.
 
         Returns
         -------
@@ -204,13 +221,13 @@ class TrajectoryRecogniser(ABC):
             As in `fit`; groups of another length, fewer than two, or one with all of a class.
         """
         targets = check_labels(videos, labels, class_names)
+        numbers = np.unique([str(group) for group in groups], return_inverse=True)[1]
         other = replace(self)
         with folder_of(self.cache) as folder:
-            files = other._extract(videos, folder)
-            other._fit_book(files, folder)
-            encodings = other._encode(files, folder)
-            machine = other.new_machine(other.encoder(other._fitted))
-            return machine.cross_scores(encodings, targets, np.asarray(groups))
+            other.chosen_ = other._choices(videos, labels, groups, class_names, folder)
+            encodings = other._learn(videos, folder)
+            machine = other.new_machine(other.encoder_)
+            return machine.cross_scores(encodings, targets, numbers, n_folds=n_folds)
 
     def settings(self) -> dict[str, Any]:
         """What decides the scores."""
@@ -221,8 +238,9 @@ class TrajectoryRecogniser(ABC):
             "n_samples": self.n_samples,
             "descriptors": list(tracks.descriptors),
             "grids": listed(self.grids),
-            "mirror": self.mirror,
-            "places": self.places,
+            "mirror": tracks.mirror,
+            "places": tracks.places,
+            "choose": listed(self.choose),
             "C": self.C,
             "extraction": [asdict(each) for each in tracks.passes],
             "seed": self.seed,
@@ -237,7 +255,39 @@ class TrajectoryRecogniser(ABC):
         steps = _steps(self.frame_steps)
         passes = tuple(replace(base, **given, frame_step=step) for step in steps)
         names = ExtractOptions(descriptors=tuple(listed(self.descriptors))).descriptors
-        return Tracks(passes, names, mirror=self.mirror, places=self.places)
+        switches = {name: getattr(self, name) for name in SWITCHES} | self.chosen_
+        return Tracks(passes, names, **switches)
+
+    def _choices(
+        self,
+        videos: Sequence[str | Path],
+        labels: Sequence[int],
+        groups: Sequence[object] | None,
+        class_names: Sequence[str] | None,
+        folder: Path,
+    ) -> dict[str, bool]:
+        """Switches to choose, as they score best on training videos that are held out in turn."""
+        names = listed(self.choose)
+        held = list(range(len(videos))) if groups is None else list(groups)
+        best: tuple[float, dict[str, bool]] = (-1.0, {})
+        for settings in product((False, True), repeat=len(names)) if names else ():
+            choice = dict(zip(names, settings, strict=True))
+            # The folder is given even where it is temporary: what is encoded here is used again.
+            other = replace(self, choose=(), cache=folder, **choice)
+            scores = other.cross_scores(
+                videos, labels, held, n_folds=min(CHOICE_FOLDS, len(set(map(str, held))))
+            )
+            accuracy = float((scores.argmax(axis=1) == np.asarray(labels)).mean())
+            if accuracy > best[0]:  # of equals the first, which does less
+                best = accuracy, choice
+        return best[1]
+
+    def _learn(self, videos: Sequence[str | Path], folder: Path) -> np.ndarray:
+        """Fit the codebook on training videos and encode them."""
+        files = self._extract(videos, folder)
+        self._fit_book(files, folder)
+        self.encoder_ = self.encoder(self._book)
+        return self._encode(files, folder)
 
     def _extract(self, videos: Sequence[str | Path], folder: Path) -> list[Files]:
         """Trajectory files of videos, extracted where they are not there yet."""
@@ -247,37 +297,38 @@ class TrajectoryRecogniser(ABC):
         """Fit the codebook, or take it from the folder."""
         book = self.new_book()
         settings = self.settings()
-        read = {name: settings[name] for name in ("extraction", "descriptors", "mirror", "places")}
+        read = [settings[name] for name in ("extraction", "descriptors", *SWITCHES)]
         of = [_name(files) for files in videos]
         self._key = _key([read, book.settings(), self.n_samples, self.seed, of, provenance()])
         path = folder / f"{self._key}.codebook.npz"
         if path.exists():
-            self._fitted = type(book).load(path)
+            self._book = type(book).load(path)
             return
         samples = self.tracks.sample(
             videos, n_rows=self.n_samples, seed=self.seed, verbose=self.verbose
         )
-        self._fitted = book.fit(samples)
+        self._book = book.fit(samples)
         book.save(path)
 
     def _encode(self, videos: Sequence[Files], folder: Path) -> np.ndarray:
         """Encodings of videos, out of a file of the cache folder or made in memory."""
-        encoder = self.encoder(self._fitted)
-        encode = partial(encode_video, self.tracks, encoder)
+        encode = partial(_encode_video, self.tracks, self.encoder_)
         if self.cache is None:
             outcomes = run(
                 encode, list(videos), label="encoding", workers=self.workers, verbose=self.verbose
             )
             return np.stack([outcome.result() for outcome in outcomes])
         ids = [f"{row} {_name(files)}" for row, files in enumerate(videos)]
-        settings = {name: value for name, value in self.settings().items() if name != "C"}
+        settings = {
+            name: value for name, value in self.settings().items() if name not in ("C", "choose")
+        }
         settings["codebook_key"] = self._key
         return encode_into(
             folder / f"{_key([settings, ids, provenance()])}.encodings.h5",
             encode,
             list(videos),
             ids=ids,
-            n_columns=encoder.n_features,
+            n_columns=self.encoder_.n_features,
             settings=settings,
             workers=self.workers,
             verbose=self.verbose,
@@ -312,18 +363,8 @@ def _key(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def encode_video(tracks: Tracks, encoder: Encoder, files: Files) -> np.ndarray:
-    """Encoding of one video, float32 (n_features,).
-
-    Parameters
-    ----------
-    tracks
-        What is read of its files.
-    encoder
-        Of a codebook that was fitted on what such tracks read.
-    files
-        The video's, as `Tracks.extract` gives them.
-    """
+def _encode_video(tracks: Tracks, encoder: Encoder, files: Files) -> np.ndarray:
+    """Encoding of one video, float32 (n_features,)."""
     accumulator = encoder.accumulator()
     for batch in tracks.batches(files):
         accumulator.add(batch.descriptors, positions=batch.positions)
