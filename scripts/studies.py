@@ -184,7 +184,6 @@ def score_fold(job: Job) -> None:
             made=job.made,
             seconds=time.process_time() - clock,
             ids=[clip.id for clip in test],
-            chosen=json.dumps(recogniser.chosen_),
             classes=classes,
             variants=list(scores),
             scores=np.stack(list(scores.values())),

@@ -27,8 +27,7 @@ class BagRecogniser(TrajectoryRecogniser):
         Starts of k-means, of which the best is kept.
     n_samples
         Trajectories, over all training videos, that the words are found on.
-    C, grids, descriptors, preset, options, stabilise, normalise, frame_steps, mirror, places,
-    choose
+    C, grids, descriptors, preset, options, stabilise, normalise, frame_steps, mirror, places
         As in `idt.recogniser.FisherVectorRecogniser`.
     seed, workers, verbose, cache
         As in `idt.recogniser.FisherVectorRecogniser`.
@@ -38,8 +37,6 @@ class BagRecogniser(TrajectoryRecogniser):
     vocabulary_ : Vocabulary
     encoder_ : idt.words.WordEncoder
     svm_ : ChiSquareSVM
-    chosen_ : dict of str to bool
-        What was chosen.
 
     References
     ----------

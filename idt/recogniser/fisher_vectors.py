@@ -49,9 +49,6 @@ class FisherVectorRecogniser(TrajectoryRecogniser):
         Encode every trajectory a second time as in a mirror, so that left and right are alike.
     places
         Append x, y and time in the video, each from 0 to 1, to every descriptor before its PCA.
-    choose
-        Names of the switches, `mirror` and `places`, that are left on or off by what scores best on
-        the training videos, in five folds of their groups.
     seed
         Of sampling, mixtures and SVM.
     workers
@@ -66,8 +63,6 @@ class FisherVectorRecogniser(TrajectoryRecogniser):
     codebook_ : Codebook
     encoder_ : FisherVectorEncoder or RankPooledEncoder
     svm_ : LinearSVM
-    chosen_ : dict of str to bool
-        What was chosen.
 
     References
     ----------

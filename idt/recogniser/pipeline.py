@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -29,9 +28,6 @@ from idt.recogniser.labels import check_labels
 from idt.recogniser.tracks import Files, Tracks, folder_of
 from idt.svm import ChiSquareSVM, LinearSVM
 from idt.trajectories import provenance
-
-SWITCHES = ("mirror", "places")  # that cross-validation can choose
-CHOICE_FOLDS = 5
 
 
 class Book(Protocol):
@@ -92,7 +88,6 @@ class TrajectoryRecogniser(ABC):
     frame_steps: int | str | Sequence[int] = 1
     mirror: bool = False
     places: bool = False
-    choose: str | Sequence[str] = ()
     seed: int = 0
     workers: int = 1
     verbose: bool = False
@@ -100,19 +95,11 @@ class TrajectoryRecogniser(ABC):
 
     svm_: LinearSVM | ChiSquareSVM = field(init=False, repr=False)
     encoder_: Any = field(init=False, repr=False)
-    chosen_: dict[str, bool] = field(init=False, repr=False)
     _book: Any = field(init=False, repr=False)
     _key: str = field(init=False, repr=False)  # of the codebook
 
     def __post_init__(self) -> None:
         """Refuse what cannot be used before any work."""
-        unknown = [name for name in listed(self.choose) if name not in SWITCHES]
-        if unknown:
-            raise ValueError(
-                f"choose must be among {', '.join(SWITCHES)}, got {', '.join(unknown)}; leave the "
-                "rest to be set"
-            )
-        self.chosen_ = {}
         _ = self.tracks
         self.new_book()
         parse_grids(listed(self.grids))
@@ -150,8 +137,7 @@ class TrajectoryRecogniser(ABC):
         labels
             Class of each, 0 to n_classes - 1.
         groups
-            One for each video; those of one group are held out together where something is to be
-            chosen. None takes every video as a group of its own.
+            Not used: nothing is validated here.
         class_names
             Names the classes; their number is the number of classes.
 
@@ -169,7 +155,6 @@ class TrajectoryRecogniser(ABC):
         """
         targets = check_labels(videos, labels, class_names)
         with folder_of(self.cache) as folder:
-            self.chosen_ = self._choices(videos, labels, groups, class_names, folder)
             encodings = self._learn(videos, folder)
             self.svm_ = self.new_machine(self.encoder_).fit(encodings, targets)
         return self
@@ -224,7 +209,6 @@ class TrajectoryRecogniser(ABC):
         numbers = np.unique([str(group) for group in groups], return_inverse=True)[1]
         other = replace(self)
         with folder_of(self.cache) as folder:
-            other.chosen_ = other._choices(videos, labels, groups, class_names, folder)
             encodings = other._learn(videos, folder)
             machine = other.new_machine(other.encoder_)
             return machine.cross_scores(encodings, targets, numbers, n_folds=n_folds)
@@ -238,9 +222,8 @@ class TrajectoryRecogniser(ABC):
             "n_samples": self.n_samples,
             "descriptors": list(tracks.descriptors),
             "grids": listed(self.grids),
-            "mirror": tracks.mirror,
-            "places": tracks.places,
-            "choose": listed(self.choose),
+            "mirror": self.mirror,
+            "places": self.places,
             "C": self.C,
             "extraction": [asdict(each) for each in tracks.passes],
             "seed": self.seed,
@@ -255,32 +238,7 @@ class TrajectoryRecogniser(ABC):
         steps = _steps(self.frame_steps)
         passes = tuple(replace(base, **given, frame_step=step) for step in steps)
         names = ExtractOptions(descriptors=tuple(listed(self.descriptors))).descriptors
-        switches = {name: getattr(self, name) for name in SWITCHES} | self.chosen_
-        return Tracks(passes, names, **switches)
-
-    def _choices(
-        self,
-        videos: Sequence[str | Path],
-        labels: Sequence[int],
-        groups: Sequence[object] | None,
-        class_names: Sequence[str] | None,
-        folder: Path,
-    ) -> dict[str, bool]:
-        """Switches to choose, as they score best on training videos that are held out in turn."""
-        names = listed(self.choose)
-        held = list(range(len(videos))) if groups is None else list(groups)
-        best: tuple[float, dict[str, bool]] = (-1.0, {})
-        for settings in product((False, True), repeat=len(names)) if names else ():
-            choice = dict(zip(names, settings, strict=True))
-            # The folder is given even where it is temporary: what is encoded here is used again.
-            other = replace(self, choose=(), cache=folder, **choice)
-            scores = other.cross_scores(
-                videos, labels, held, n_folds=min(CHOICE_FOLDS, len(set(map(str, held))))
-            )
-            accuracy = float((scores.argmax(axis=1) == np.asarray(labels)).mean())
-            if accuracy > best[0]:  # of equals the first, which does less
-                best = accuracy, choice
-        return best[1]
+        return Tracks(passes, names, mirror=self.mirror, places=self.places)
 
     def _learn(self, videos: Sequence[str | Path], folder: Path) -> np.ndarray:
         """Fit the codebook on training videos and encode them."""
@@ -297,7 +255,7 @@ class TrajectoryRecogniser(ABC):
         """Fit the codebook, or take it from the folder."""
         book = self.new_book()
         settings = self.settings()
-        read = [settings[name] for name in ("extraction", "descriptors", *SWITCHES)]
+        read = [settings[name] for name in ("extraction", "descriptors", "mirror", "places")]
         of = [_name(files) for files in videos]
         self._key = _key([read, book.settings(), self.n_samples, self.seed, of, provenance()])
         path = folder / f"{self._key}.codebook.npz"
@@ -319,9 +277,7 @@ class TrajectoryRecogniser(ABC):
             )
             return np.stack([outcome.result() for outcome in outcomes])
         ids = [f"{row} {_name(files)}" for row, files in enumerate(videos)]
-        settings = {
-            name: value for name, value in self.settings().items() if name not in ("C", "choose")
-        }
+        settings = {name: value for name, value in self.settings().items() if name != "C"}
         settings["codebook_key"] = self._key
         return encode_into(
             folder / f"{_key([settings, ids, provenance()])}.encodings.h5",
