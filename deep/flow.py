@@ -10,6 +10,10 @@ The flow is DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search",
 OpenCV's preset MEDIUM: at 128 rows it takes about 3 ms a pair on one core, and unlike the preset
 FAST (1 ms) it ends in a variational refinement at full resolution, which keeps displacements far
 below one pixel, common at this size, apart from noise.
+
+Warped flow (Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.2) is flow less the
+camera's motion, a homography out of flow and SURF matches as in improved trajectories
+(`idt.camera`).
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+from idt import camera
+from idt.sampling import corners, min_eigenvalues
 
 VERSION = 1  # raised when the same settings give other bytes
 ZERO = 128  # the level of no motion
@@ -44,11 +51,18 @@ class FlowSettings:
         as most re-implementations fix it: 20).
     version
         Of this module's arithmetic.
+    warped
+        Whether the camera's motion is taken out.
+    backward
+        Whether the flow from each frame to the one before it is kept, too, which the
+        bi-directional stack needs.
     """
 
     algorithm: str = "dis-medium"
     bound: float = 20.0
     version: int = VERSION
+    warped: bool = False
+    backward: bool = False
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -61,7 +75,16 @@ class FlowSettings:
 
     def fingerprint(self) -> dict[str, Any]:
         """Give the settings as a JSON-able dictionary, to be compared before flow is used."""
-        return asdict(self)
+        settings = asdict(self)
+        for extra in ("warped", "backward"):
+            if not settings[extra]:
+                del settings[extra]
+        return settings
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of a stored field: (dx, dy), and twice that with the flow backward."""
+        return 4 if self.backward else 2
 
 
 def check_fingerprint(found: dict[str, Any], wanted: dict[str, Any], *, owner: str) -> None:
@@ -128,8 +151,9 @@ def fields(frames: Iterable[np.ndarray], *, settings: FlowSettings) -> Iterator[
 
     Yields
     ------
-    ndarray of uint8, shape (row, column, 2)
-        n frames give n - 1 quantised fields ``(dx, dy)``; field k leads from frame k to k + 1.
+    ndarray of uint8, shape (row, column, `FlowSettings.n_channels`)
+        n frames give n - 1 quantised fields ``(dx, dy)``; field k leads from frame k to k + 1. Its
+        third and fourth channel, with the flow backward, lead from frame k + 1 to k.
     """
     dis = cv2.DISOpticalFlow.create(ALGORITHMS[settings.algorithm])
     previous: np.ndarray | None = None
@@ -142,5 +166,86 @@ def fields(frames: Iterable[np.ndarray], *, settings: FlowSettings) -> Iterator[
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         if previous is not None:
             flow = dis.calc(previous, grey, None)  # type: ignore[call-overload]  # None: no start
-            yield quantise(flow, bound=settings.bound)
+            parts = [flow]
+            if settings.backward:
+                parts.append(dis.calc(grey, previous, None))  # type: ignore[call-overload]
+            if settings.warped:
+                motion = homography(previous, grey, flow)
+                parts = [
+                    without_camera(part, matrix)
+                    for part, matrix in zip(parts, (motion, np.linalg.inv(motion)), strict=False)
+                ]
+            yield quantise(np.concatenate(parts, axis=2), bound=settings.bound)
         previous = grey
+
+
+def homography(previous: np.ndarray, current: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Estimate the camera's motion between two frames as improved trajectories do.
+
+    Parameters
+    ----------
+    previous, current : ndarray of uint8, shape (row, column)
+        Grey frames.
+    flow : ndarray of float32, shape (row, column, 2)
+        From the one to the other.
+
+    Returns
+    -------
+    ndarray of float64, shape (3, 3)
+        Pixels (x, y) of the previous frame to the current one's; the identity where too few
+        matches agree.
+    """
+    planes = np.ascontiguousarray(flow.transpose(2, 0, 1))
+    by_flow = camera.flow_pairs(planes, corners(min_eigenvalues(previous)))
+    by_features = camera.match_keypoints(
+        camera.detect_features("surf", previous), camera.detect_features("surf", current)
+    )
+    return camera.camera_motion(by_flow, by_features).homography
+
+
+def without_camera(flow: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Take a homography's displacements out of a flow, float32 (row, column, 2)."""
+    planes = np.ascontiguousarray(flow.transpose(2, 0, 1), np.float32)
+    return camera.subtract_homography(planes, motion, 1.0).transpose(1, 2, 0)
+
+
+def follow(fields: np.ndarray) -> np.ndarray:
+    """Stack flow along the paths of points: trajectory stacking.
+
+    Parameters
+    ----------
+    fields : ndarray of float32, shape (time, row, column, 2)
+        L fields (dx, dy) in pixels per frame, in order of time.
+
+    Returns
+    -------
+    ndarray of float32, shape (time, row, column, 2)
+        ``I_k(u, v) = d_k(p_k)`` with ``p_1 = (u, v)`` and ``p_k = p_{k-1} + d_{k-1}(p_{k-1})``:
+        the displacement at time k of the point that was at (u, v) at time 1.
+
+    References
+    ----------
+    Simonyan and Zisserman 2014, section 3.1, equation 2. Positions lie between pixels, which the
+    paper does not speak of: displacements there are interpolated bilinearly, and points that leave
+    the frame go on at its edge.
+    """
+    n_rows, n_columns = fields.shape[1:3]
+    y, x = (axis.astype(np.float32) for axis in np.mgrid[:n_rows, :n_columns])
+    stacked = np.empty_like(fields)
+    for time, field in enumerate(fields):
+        stacked[time] = _between_pixels(field, x, y)
+        x = np.clip(x + stacked[time, ..., 0], 0, n_columns - 1)
+        y = np.clip(y + stacked[time, ..., 1], 0, n_rows - 1)
+    return stacked
+
+
+def _between_pixels(field: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Interpolate a field (row, column, 2) bilinearly at positions inside it."""
+    n_rows, n_columns = field.shape[:2]
+    left = np.minimum(x.astype(np.intp), max(n_columns - 2, 0))
+    top = np.minimum(y.astype(np.intp), max(n_rows - 2, 0))
+    right, bottom = np.minimum(left + 1, n_columns - 1), np.minimum(top + 1, n_rows - 1)
+    across, down = (x - left)[..., None], (y - top)[..., None]
+    upper = field[top, left] * (1 - across) + field[top, right] * across
+    lower = field[bottom, left] * (1 - across) + field[bottom, right] * across
+    return upper * (1 - down) + lower * down

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from deep.spatial_fusion import check_same_shape, stacked_identity
+from deep.spatial_fusion import check_same_shape, start_fusion
 
 
 def gaussian_cube() -> torch.Tensor:
@@ -32,15 +32,21 @@ class Conv3dFusion(nn.Module):
     scales
         (s_a, s_b), of the spatial and of the temporal map. (0.25, 0.75) as the released code: the
         temporal activations are about three times smaller, and the total gain is 1.
+    start
+        One of `deep.spatial_fusion.STARTS`; the above is ``identity``.
     """
 
-    def __init__(self, channels: int, *, scales: tuple[float, float] = (0.25, 0.75)) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        scales: tuple[float, float] = (0.25, 0.75),
+        start: str = "identity",
+    ) -> None:
         super().__init__()
+        self.channels = channels
         self.conv = nn.Conv3d(2 * channels, channels, kernel_size=3, padding=1)
-        identity = stacked_identity(channels, scales=scales)
-        with torch.no_grad():
-            self.conv.weight.copy_(identity[:, :, None, None, None] * gaussian_cube())
-            self.conv.bias.zero_()  # type: ignore[union-attr]  # it has one
+        start_fusion(self.conv, start, gaussian_cube(), scales)
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Fuse.
@@ -58,12 +64,20 @@ class Conv3dFusion(nn.Module):
         return torch.relu(self.conv(torch.cat([a, b], dim=1)))
 
 
+def pool_time(x: torch.Tensor) -> torch.Tensor:
+    """Largest value over the segments: (batch, channel, segment, h, w) without its third axis.
+
+    The half of 3D max pooling that is in time; the maximum over a cube is that over space of those
+    over time. The paper's window is its T = 5 segments: one step is left, as here for any T.
+    """
+    return x.amax(dim=2)
+
+
 class Pool3d(nn.Module):
     """Max pooling over 2 x 2 in space, stride 2, and over all segments in time.
 
-    Never across channels. The paper pools T = 5 segments with a window of 5: one step is left, as
-    here for any T. Odd maps keep their last row and column (a part-filled window); maps of one row
-    or column stay as they are.
+    Never across channels. Odd maps keep their last row and column (a part-filled window); maps of
+    one row or column stay as they are.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,4 +91,4 @@ class Pool3d(nn.Module):
         -------
         Tensor, shape (batch, channel, ceil(h / 2), ceil(w / 2))
         """
-        return nn.functional.max_pool2d(x.amax(dim=2), kernel_size=2, ceil_mode=True)
+        return nn.functional.max_pool2d(pool_time(x), kernel_size=2, ceil_mode=True)

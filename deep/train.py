@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from deep.backbones import Tower
+from deep.backbones.tower import Tower
 from deep.data import Batch
 from idt import jobs
 

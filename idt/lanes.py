@@ -54,9 +54,15 @@ Wholes: TypeAlias = Any  # of eight int32 numbers
 
 
 def empty(*shape: int, kind: DTypeLike = np.float32) -> np.ndarray:
-    """Array, not filled, behind whose end `WIDTH` more numbers may be read or written."""
+    """Array, not filled, with room around it that kernels may read, and write behind it.
+
+    The room is of `WIDTH` numbers before the first and twice as many behind the last. It holds
+    zeros: what is weighed by 0 must not be NaN.
+    """
     size = math.prod(shape)
-    return np.empty(size + WIDTH, kind)[:size].reshape(shape)
+    whole = np.empty(size + 3 * WIDTH, kind)
+    whole[:WIDTH] = whole[WIDTH + size :] = 0
+    return whole[WIDTH : WIDTH + size].reshape(shape)
 
 
 @register_model(LanesType)

@@ -58,7 +58,9 @@ class Tracks:
 
     def positions(self) -> np.ndarray:
         """Current points (x, y) of the live tracks, float32 (n_live, 2)."""
-        return self.points[self.live, self.age[self.live]]
+        out = np.empty((len(self.live), 2), np.float32)
+        _take_positions(self.points, self.age, self.live, out)
+        return out
 
     def start(self, seeds: np.ndarray) -> np.ndarray:
         """Begin a track at every seed, float32 (n, 2); returns their slots."""
@@ -71,9 +73,7 @@ class Tracks:
             self.moved = _grow(self.moved, grown)
             self.age = _grow(self.age, grown)
         slots, self.free = self.free[: len(seeds)], self.free[len(seeds) :]
-        self.points[slots, 0] = seeds
-        self.moved[slots] = 0
-        self.age[slots] = 0
+        _start(self.points, self.moved, self.age, slots, np.asarray(seeds, np.float32))
         self.live = np.concatenate([self.live, slots])
         return slots
 
@@ -93,8 +93,9 @@ class Tracks:
         factor
             Takes the scale's pixels to full-resolution pixels.
         """
-        kept = np.empty(len(self.live), np.bool_)
-        _advance(
+        n_live = len(self.live)
+        slots = np.empty(n_live, np.int64)
+        n_kept = _advance(
             self.points,
             self.steps,
             self.moved,
@@ -104,25 +105,52 @@ class Tracks:
             described,
             freed,
             np.float32(factor),
-            kept,
+            slots,
         )
-        self._end(kept)
+        self.live = slots[:n_kept]
+        self.free = np.concatenate([self.free, slots[n_kept:]])
 
     def complete(self) -> np.ndarray:
         """Take out the tracks that have reached their length; returns their slots in order."""
-        done = self.age[self.live] == self.length
-        slots = self.live[done]
-        self._end(~done)
+        n_complete = _count_complete(self.age, self.live, self.length)
+        slots, self.live = self.live[:n_complete], self.live[n_complete:]
+        self.free = np.concatenate([self.free, slots])
         return slots
-
-    def _end(self, kept: np.ndarray) -> None:
-        self.free = np.concatenate([self.free, self.live[~kept]])
-        self.live = self.live[kept]
 
 
 def _grow(array: np.ndarray, n_rows: int) -> np.ndarray:
     """Append rows of zeros."""
     return np.concatenate([array, np.zeros((n_rows, *array.shape[1:]), array.dtype)])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take_positions(points: np.ndarray, age: np.ndarray, live: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` with the newest points of the live tracks."""
+    for i in range(len(live)):
+        slot = live[i]
+        now = age[slot]
+        out[i, 0], out[i, 1] = points[slot, now, 0], points[slot, now, 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _start(
+    points: np.ndarray, moved: np.ndarray, age: np.ndarray, slots: np.ndarray, seeds: np.ndarray
+) -> None:
+    """Have a track begin in every slot."""
+    for i in range(len(slots)):
+        slot = slots[i]
+        points[slot, 0, 0], points[slot, 0, 1] = seeds[i, 0], seeds[i, 1]
+        moved[slot] = 0
+        age[slot] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count_complete(age: np.ndarray, live: np.ndarray, length: int) -> int:
+    """Live tracks of full length; they stand first."""
+    n = 0
+    while n < len(live) and age[live[n]] == length:
+        n += 1
+    return n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -136,10 +164,15 @@ def _advance(
     described: np.ndarray,
     freed: np.ndarray,
     factor: np.float32,
-    kept: np.ndarray,
-) -> None:
-    """Add the flow at the rounded pixel to the newest point of every live track."""
+    out: np.ndarray,
+) -> int:
+    """Add the flow at the rounded pixel to the newest point of every live track.
+
+    Fills `out` with the slots of those that stay in the image, in order, then of those that leave
+    it, and gives the number that stay.
+    """
     n_rows, n_columns = flow.shape[1:]
+    n_kept, n_left = 0, 0
     for i in range(len(live)):
         slot = live[i]
         now = age[slot]
@@ -149,8 +182,9 @@ def _advance(
         row = min(max(int(np.rint(y)), 0), n_rows - 1)
         x += flow[0, row, column]
         y += flow[1, row, column]
-        kept[i] = x > 0 and x < n_columns and y > 0 and y < n_rows
-        if kept[i]:
+        if x > 0 and x < n_columns and y > 0 and y < n_rows:
+            out[n_kept] = slot
+            n_kept += 1
             steps[slot, now, 0] = described[0, row, column]
             steps[slot, now, 1] = described[1, row, column]
             dx = freed[0, row, column] * factor
@@ -159,6 +193,10 @@ def _advance(
             age[slot] = now + 1
             points[slot, now + 1, 0] = x
             points[slot, now + 1, 1] = y
+        else:
+            n_left += 1
+            out[len(live) - n_left] = slot
+    return n_kept
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

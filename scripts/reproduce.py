@@ -11,9 +11,9 @@ clips lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED).
 Everything resumes: --runs keeps the runs of the first two with their reports, and trajectories,
 scores of every fold and rows of the stages. A fold whose scores are there, made with the same
 settings, is not trained again. Minutes of each stage are printed and kept in --runs/minutes.csv.
-Intervals are a bootstrap over groups. Where no other number stands: K = 64 on five folds, 256 for
-the headlines, 64,000 trajectories for codebooks, PCA by descriptor to half, C = 100, seed 0; bags
-have 1,000 words, the better of 2 starts. `seconds` is processor time without the extraction.
+Intervals are those of the report, by group. Where no other number stands: K = 64 on five folds and
+256 for the headlines, 64,000 trajectories for codebooks, PCA by descriptor to half, C = 100, seed
+0; bags have 1,000 words, the better of 2 starts. `seconds` is processor time without extraction.
 """
 
 from __future__ import annotations

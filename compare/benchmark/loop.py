@@ -14,7 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -163,9 +163,9 @@ def run(
         "cache": folder / "cache" if cache is None else Path(cache),
     }
     tables, resumed = _score_all(plan, dataset, folder, common, console)
-    results = [_measured(m, "method", tables, dataset, seed, resumed) for m in plan.methods]
-    results += [_fused(rule, tables, dataset, seed, folder) for rule in plan.rules]
-    results += [_measured(m, "yardstick", tables, dataset, seed, resumed) for m in plan.yardsticks]
+    results = [_measured(m, "method", tables, dataset, resumed) for m in plan.methods]
+    results += [_fused(rule, tables, dataset, folder) for rule in plan.rules]
+    results += [_measured(m, "yardstick", tables, dataset, resumed) for m in plan.yardsticks]
     finished = Run(
         dataset=dataset,
         results=tuple(results),
@@ -228,8 +228,12 @@ def _result_summary(result: Result) -> dict[str, Any]:
         "mean_class_accuracy": measured.mean_class_accuracy,
         "n_right": measured.n_right,
         "n_tested": measured.n_tested,
-        "interval_wilson_by_video": [measured.by_video.low, measured.by_video.high],
-        "interval_bootstrap_by_group": None if by_group is None else [by_group.low, by_group.high],
+        "top5": measured.top5,
+        "mean_average_precision": measured.mean_average_precision,
+        "split_mean": measured.split_mean,
+        "interval_of_split_mean": asdict(measured.split_mean_interval),
+        "interval_by_video": asdict(measured.by_video),
+        "interval_by_group": None if by_group is None else asdict(by_group),
         "n_groups": measured.n_groups,
         "accuracy_by_split": measured.accuracy_by_split,
         "recall": {
@@ -352,7 +356,6 @@ def _measured(
     role: Role,
     tables: Mapping[str, Sequence[ScoreTable]],
     dataset: Dataset,
-    seed: int,
     resumed: set[str],
 ) -> Result:
     of_method = tables[method.label]
@@ -360,7 +363,7 @@ def _measured(
         label=method.label,
         role=role,
         tables=tuple(of_method),
-        evaluation=metrics.evaluate(of_method, dataset.truth, groups=dataset.groups, seed=seed),
+        evaluation=metrics.evaluate(of_method, dataset.truth, groups=dataset.groups),
         fit_seconds=sum(table.provenance["fit_seconds"] for table in of_method),
         score_seconds=sum(table.provenance["score_seconds"] for table in of_method),
         settings=of_method[0].provenance["settings"],
@@ -372,7 +375,6 @@ def _fused(
     rule: FusionRule,
     tables: Mapping[str, Sequence[ScoreTable]],
     dataset: Dataset,
-    seed: int,
     folder: Path,
 ) -> Result:
     fused = []
@@ -384,7 +386,7 @@ def _fused(
         label=rule.name,
         role="fusion",
         tables=tuple(fused),
-        evaluation=metrics.evaluate(fused, dataset.truth, groups=dataset.groups, seed=seed),
+        evaluation=metrics.evaluate(fused, dataset.truth, groups=dataset.groups),
         settings=fused[0].provenance,
         rule=rule,
     )

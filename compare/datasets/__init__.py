@@ -1,72 +1,43 @@
 """Data sets: which videos, of which class and group, and who trains and who tests.
 
 A data set comes from a CSV file (columns ``path`` and ``label``, and as wanted ``group``, ``split``
-or any column that names folds) or from a folder with one folder of videos per class. Everything
-that can be wrong with it is said here, before any video is worked on.
+or any column that names folds), from a folder with one folder of videos per class, or from the
+files of a published set: UCF101, HMDB51, KTH, UT-Interaction, lists as TSN and mmaction2 have them,
+Kinetics' tables. Everything that can be wrong with it is said here, before any video is worked on.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from compare.datasets.acted import kth, ut_interaction
 from compare.datasets.class_folders import from_folder
 from compare.datasets.csv_file import from_csv
 from compare.datasets.dataset import Dataset, Split, Video
-from compare.datasets.folds import DEFAULT_FOLDS, group_folds
+from compare.datasets.folds import group_folds, inner_folds
+from compare.datasets.forms import FORMS, load
+from compare.datasets.labels import Labels, load_labels
+from compare.datasets.list_files import from_lists, kinetics, list_pairs
+from compare.datasets.official import hmdb51, ucf101
 from compare.datasets.readable import Unreadable, check_videos
 
 __all__ = [
+    "FORMS",
     "Dataset",
+    "Labels",
     "Split",
     "Unreadable",
     "Video",
     "check_videos",
     "from_csv",
     "from_folder",
+    "from_lists",
     "group_folds",
+    "hmdb51",
+    "inner_folds",
+    "kinetics",
+    "kth",
+    "list_pairs",
     "load",
+    "load_labels",
+    "ucf101",
+    "ut_interaction",
 ]
-
-
-def load(
-    data: str | Path,
-    *,
-    folds: str | int | None = None,
-    group_pattern: str | None = None,
-    seed: int = 0,
-    allow_outside: bool = False,
-) -> Dataset:
-    """Load a data set from a CSV file or from a folder of class folders.
-
-    Parameters
-    ----------
-    data
-        A CSV file, see `from_csv`, or a folder, see `from_folder`.
-    folds
-        A number of folds by group, or (CSV only) the column that names each row's fold.
-    group_pattern
-        Folder only: regular expression whose first group is the video's group.
-    seed
-        Of folds that are drawn.
-    allow_outside
-        CSV only: accept paths that lead out of the CSV's folder.
-    """
-    data = Path(data)
-    if data.is_dir():
-        n_folds = DEFAULT_FOLDS if folds is None else _whole_number(folds)
-        return from_folder(data, group_pattern=group_pattern, folds=n_folds, seed=seed)
-    if group_pattern is not None:
-        raise ValueError(
-            f"group_pattern must be left out for a CSV file, got {group_pattern!r}; "
-            "write the groups into a column 'group'"
-        )
-    return from_csv(data, folds=folds, seed=seed, allow_outside=allow_outside)
-
-
-def _whole_number(folds: str | int) -> int:
-    if isinstance(folds, str) and not folds.isdigit():
-        raise ValueError(
-            f"folds must be a number for a folder of class folders, got {folds!r}; "
-            "a folder has no columns"
-        )
-    return int(folds)

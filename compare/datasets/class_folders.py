@@ -40,7 +40,7 @@ def from_folder(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"data must be a folder, got {str(root)!r}, which is none")
-    pattern = _compiled(group_pattern)
+    pattern = compiled(group_pattern)
     class_folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     names = {folder.name.lower() for folder in class_folders}
     if names and names <= SPLIT_FOLDERS:
@@ -76,7 +76,8 @@ def from_folder(
     )
 
 
-def _compiled(group_pattern: str | None) -> re.Pattern[str] | None:
+def compiled(group_pattern: str | None) -> re.Pattern[str] | None:
+    """Compile the pattern, which must mark the group with parentheses."""
     if group_pattern is None:
         return None
     try:

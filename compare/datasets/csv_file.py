@@ -20,6 +20,7 @@ def from_csv(
     folds: str | int | None = None,
     seed: int = 0,
     allow_outside: bool = False,
+    must_exist: bool = True,
 ) -> Dataset:
     """Read a data set from a CSV file.
 
@@ -35,6 +36,8 @@ def from_csv(
         Of folds that are drawn.
     allow_outside
         Accept absolute paths and paths that climb out of the file's folder.
+    must_exist
+        Raise where a row's file is not there; else they are not looked for.
 
     Raises
     ------
@@ -44,14 +47,14 @@ def from_csv(
         Anything else that is wrong, with the line.
     """
     path = Path(path)
-    columns, rows = _read_csv(path)
-    _require_columns(columns, ("path", "label"), path)
-    videos = _videos_of_rows(rows, path.parent, "group" in columns, allow_outside)
+    columns, rows = read_csv(path)
+    require_columns(columns, ("path", "label"), path)
+    videos = _videos_of_rows(rows, path.parent, "group" in columns, allow_outside, must_exist)
     if isinstance(folds, int) or (folds is not None and folds not in columns and folds.isdigit()):
         splits = group_folds(videos, n_folds=int(folds), seed=seed)
         protocol = text_of_folds(videos, int(folds), seed)
     elif folds is not None:
-        _require_columns(columns, (folds,), path)
+        require_columns(columns, (folds,), path)
         splits = splits_by_value(
             [(clip.id, row[folds]) for clip, (_, row) in zip(videos, rows, strict=True)]
         )
@@ -72,7 +75,7 @@ def from_csv(
     )
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
+def read_csv(path: Path) -> tuple[list[str], list[Row]]:
     """Header and (line, row) pairs; cells are stripped, blank lines skipped."""
     if not path.is_file():
         raise FileNotFoundError(
@@ -103,7 +106,8 @@ def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
     return columns, rows
 
 
-def _require_columns(columns: Sequence[str], wanted: Sequence[str], path: Path) -> None:
+def require_columns(columns: Sequence[str], wanted: Sequence[str], path: Path) -> None:
+    """Raise ValueError, naming those that lack, unless a file has all the columns."""
     lacking = [name for name in wanted if name not in columns]
     if lacking:
         raise ValueError(
@@ -112,7 +116,7 @@ def _require_columns(columns: Sequence[str], wanted: Sequence[str], path: Path) 
 
 
 def _videos_of_rows(
-    rows: Iterable[Row], root: Path, grouped: bool, allow_outside: bool
+    rows: Iterable[Row], root: Path, grouped: bool, allow_outside: bool, must_exist: bool
 ) -> list[Video]:
     videos, seen = [], dict[str, int]()
     missing = []
@@ -127,12 +131,12 @@ def _videos_of_rows(
                 "names already"
             )
         seen[id] = line
-        if not allow_outside and _leads_outside(id):
+        if not allow_outside and leads_outside(id):
             raise ValueError(
                 f"line {line} must name a path inside the CSV's folder, got {id!r}; move the "
                 "video there or allow paths outside"
             )
-        if not (root / id).is_file():
+        if must_exist and not (root / id).is_file():
             missing.append(f"line {line}: {id!r}")
         videos.append(Video(root / id, id, row["label"], row["group"] if grouped else None))
     if missing:
@@ -143,7 +147,8 @@ def _videos_of_rows(
     return videos
 
 
-def _leads_outside(path: str) -> bool:
+def leads_outside(path: str) -> bool:
+    """Say whether a path is absolute or climbs."""
     parts = PurePosixPath(path.replace("\\", "/"))
     return parts.is_absolute() or ".." in parts.parts or bool(re.match("[A-Za-z]:", path))
 

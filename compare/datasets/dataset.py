@@ -52,6 +52,8 @@ class Dataset:
         At least one; in each, every class has a training video.
     protocol
         One line for the report: how the splits came about.
+    official
+        Numbers of the published splits that `splits` are, each whole; () where they are others.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class Dataset:
     class_names: tuple[str, ...]
     splits: tuple[Split, ...]
     protocol: str
+    official: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_videos(self)
@@ -88,7 +91,7 @@ class Dataset:
         return groups or None
 
     def without(self, ids: Collection[str]) -> Dataset:
-        """Leave videos out of the data set and of every split.
+        """Leave videos out of the data set and of every split, which is then no official one.
 
         Raises
         ------
@@ -108,7 +111,7 @@ class Dataset:
         )
         videos = tuple(clip for clip in self.videos if clip.id not in left_out)
         try:
-            return replace(self, videos=videos, splits=splits)
+            return replace(self, videos=videos, splits=splits, official=())
         except ValueError as error:
             error.add_note(
                 f"({len(left_out)} videos were left out as unreadable: {named(sorted(left_out))})"

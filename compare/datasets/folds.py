@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare.datasets.dataset import Split, Video, named
+from compare.datasets.dataset import Dataset, Split, Video, named
 
 DEFAULT_FOLDS = 5
 
@@ -42,12 +42,24 @@ def group_folds(videos: Sequence[Video], *, n_folds: int, seed: int = 0) -> tupl
     return splits_by_value([(clip.id, str(fold_of[clip.id] + 1)) for clip in videos])
 
 
+def inner_folds(
+    dataset: Dataset, split: Split, *, n_folds: int = DEFAULT_FOLDS, seed: int = 0
+) -> tuple[Split, ...]:
+    """Draw folds of a split's training videos alone, for validation.
+
+    Each returned split trains on most of them and tests on the rest; no group stands on both sides,
+    and no test video of `split` on either. Parameters are those of `group_folds`.
+    """
+    clips = dataset.by_id
+    return group_folds([clips[id] for id in split.train], n_folds=n_folds, seed=seed)
+
+
 def splits_by_value(fold_of: Sequence[tuple[str, str]]) -> tuple[Split, ...]:
     """Make one split per value: its (id, value) videos test, all others train."""
     empty = [id for id, value in fold_of if not value]
     if empty:
         raise ValueError(f"every video must have a fold, got an empty cell for {named(empty)}")
-    values = sorted({value for _, value in fold_of}, key=_natural)
+    values = sorted({value for _, value in fold_of}, key=natural)
     if len(values) < 2:
         raise ValueError(f"folds must take 2 or more values, got only {named(values)}")
     return tuple(
@@ -66,6 +78,6 @@ def text_of_folds(videos: Sequence[Video], n_folds: int, seed: int) -> str:
     return f"{n_folds} folds drawn by {unit}, classes spread evenly, seed {seed}"
 
 
-def _natural(text: str) -> list[tuple[int, int | str]]:
+def natural(text: str) -> list[tuple[int, int | str]]:
     """Sort key under which fold 10 comes after fold 9."""
     return [(0, int(p)) if p.isdigit() else (1, p) for p in re.split("([0-9]+)", text) if p]

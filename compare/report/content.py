@@ -10,7 +10,7 @@ import numpy as np
 
 from compare import metrics
 from compare.benchmark import Result, Role, Run
-from compare.metrics import Interval
+from compare.intervals import Interval
 
 MAX_CELLS_SHOWN = 16  # classes up to which a confusion matrix is a table with numbers
 MAX_NARROW, LONG_NAME = 8, 12  # classes, and characters of a name, that fit a third of the page
@@ -267,13 +267,21 @@ def _heat_paths(shares: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _about_intervals(run: Run) -> str:
-    text = "Intervals by video are Wilson's at 95 %, which take test videos as independent."
+    measured = run.results[0].evaluation
+    repeated = len({p.id for p in measured.predictions}) < measured.n_tested
+    text = (
+        "Intervals by video are at 95 %: "
+        + ("by effective n, as videos are tested more than once" if repeated else "Wilson's")
+        + "; they take test videos as independent."
+    )
     if run.dataset.groups is None:
         return text + " No groups are given; clips of one source would make them too narrow."
+    if measured.by_group is None:
+        return text + " The test videos are of one group: nothing can be said by group."
     return text + (
-        f" Intervals by group draw the test groups ({run.results[0].evaluation.n_groups}) anew, "
-        f"{metrics.N_DRAWS:,} times, percentiles 2.5 and 97.5, seed {run.seed}; with few groups "
-        "they are too narrow as well."
+        f" Intervals by group trust only the variation between the {measured.n_groups} test "
+        "groups: Jeffreys limits at the effective number of videos, with the t quantile. They "
+        "cover 95 % of the time in simulation, with 20 groups as with 700."
     )
 
 

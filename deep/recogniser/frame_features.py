@@ -104,7 +104,7 @@ class FrameFeaturesRecogniser:
             for entry in jobs.progress(stored, label="features", verbose=self.verbose):
                 images = torch.from_numpy(data.read_frames(entry, self.n_frames))
                 images = images.contiguous(memory_format=torch.channels_last)
-                maps = network.features((images - mean) / std)  # (frame, 1280, h, w)
+                maps = network((images - mean) / std)  # (frame, 1280, h, w)
                 vector = maps.mean(dim=(0, 2, 3))
                 rows.append((vector / vector.norm()).numpy())
         return np.stack(rows).astype(np.float32)

@@ -12,28 +12,18 @@ import numpy as np
 import torch
 
 from deep import backbones, data, models, weights
-from deep.clips import ClipSpec
-from deep.data import Cutting, Stored
+from deep.backbones.loading import load_weights
+from deep.backbones.tower import Tower
+from deep.data import Stored
 from deep.flow import FlowSettings, check_fingerprint
-from deep.predict import predict
+from deep.late_fusion import hold_out
+from deep.predict import predict, view_logits
 from deep.recogniser.inputs import cache_folder, checked_classes
+from deep.recogniser.plan import LOOP_OPTIONS, VIEW_OPTIONS, part, settle
 from deep.train import reproducible, train
 from idt import jobs
 
-CUTTING_OPTIONS = ("size", "scale", "mirror", "subtract_mean")
-LOOP_OPTIONS = (
-    "epochs",
-    "learning_rate",
-    "optimiser",
-    "backbone_rate",
-    "schedule",
-    "warm_up",
-    "weight_decay",
-    "label_smoothing",
-)
-BATCH_OPTIONS = ("batch_size", "passes")
-BUILD_OPTIONS = ("dropout", "frozen", "fusion")
-OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *BUILD_OPTIONS, "n_clips")
+STREAMS = ("spatial", "temporal")
 
 
 class NetworkRecogniser:
@@ -52,8 +42,14 @@ class NetworkRecogniser:
         input in pixels, clips per video at test.
     segments, strides
         In place of the network's ``INPUT``: number of chunks and their distances in frames.
+    variant
+        A row of the network's ``VARIANTS``, which are published settings by name.
     recipe
-        In place of other numbers of the recipe: a dictionary of any of `OPTIONS`.
+        In place of other numbers of the recipe and options of the network, see its ``build``; a
+        wrong one is refused with the list of those there are.
+    start
+        Weight files for the ``spatial`` and the ``temporal`` tower to start from, see
+        `deep.backbones.loading.load_weights`; their classifiers are left out.
     side
         Shorter side of the stored frames in pixels; flow is computed at this size.
     flow
@@ -93,7 +89,9 @@ class NetworkRecogniser:
         n_clips: int | None = None,
         segments: int | None = None,
         strides: tuple[int, int] | None = None,
+        variant: str | None = None,
         recipe: dict[str, Any] | None = None,
+        start: dict[str, Path] | None = None,
         side: int = 128,
         flow: FlowSettings = FlowSettings(),  # noqa: B008  # frozen
         seed: int = 0,
@@ -109,7 +107,9 @@ class NetworkRecogniser:
         self.n_clips = n_clips
         self.segments = segments
         self.strides = strides
+        self.variant = variant
         self.recipe = recipe
+        self.start = start
         self.side = side
         self.flow = flow
         self.seed = seed
@@ -135,7 +135,7 @@ class NetworkRecogniser:
         labels
             One per video, 0 to n_classes - 1; each class needs a video.
         groups
-            Accepted as every recogniser does; nothing here depends on them.
+            What belongs together; needed where the streams' fusion is learned (``late="svm"``).
         class_names
             Names of the classes in the order of the labels; by default their numbers.
 
@@ -150,29 +150,37 @@ class NetworkRecogniser:
         """
         names = checked_classes(videos, labels, class_names)
         self._settle()
+        recipe, module = self.recipe_, models.load(self.model)
+        late = np.zeros(len(videos), np.bool_)  # held out from the streams, for their fusion
+        if recipe.get("late") == "svm":
+            late = hold_out([int(label) for label in labels], groups, seed=self.seed)
         stored = [outcome.result() for outcome in self.prepare(videos)]
+        learned = [index for index in range(len(videos)) if not late[index]]
         if self.verbose:
             note = " (from ImageNet)" if self.backbone_ in backbones.PRETRAINED else ""
             print(f"{self.model}: backbone {self.backbone_}{note}", file=sys.stderr)
-        recipe, module = self.recipe_, models.load(self.model)
         with reproducible(self.seed):
-            network = module.build(len(names), backbone=self.backbone_, **_part(recipe, "build"))
+            network = module.build(len(names), **self._build)
+            for stream, path in (self.start or {}).items():
+                load_weights(self._tower(network, stream), path, new_classifier=True)
             batches = partial(
                 data.training_batches,
-                stored,
-                list(labels),
+                [stored[index] for index in learned],
+                [labels[index] for index in learned],
                 spec=self.spec_,
                 cutting=self.cutting_,
                 batch_size=recipe["batch_size"],
-                n_clips=recipe["passes"] * len(stored),
+                n_clips=recipe["passes"] * len(learned),
                 seed=self.seed,
             )
             self.losses_ = train(
                 network,
                 lambda epoch: batches(epoch=epoch),
                 verbose=self.verbose,
-                **_part(recipe, "loop"),
+                **part(recipe, LOOP_OPTIONS),
             )
+            if late.any():
+                self._fit_late(network, stored, labels, late)
         self.network_ = network
         self.class_names_ = names
         return self
@@ -200,20 +208,61 @@ class NetworkRecogniser:
                 stored,
                 spec=self.spec_,
                 cutting=self.cutting_,
-                n_clips=self.recipe_["n_clips"],
                 verbose=self.verbose,
+                **part(self.recipe_, VIEW_OPTIONS),
             )
+
+    def _tower(self, network: torch.nn.Module, stream: str) -> Tower:
+        """Find the tower on frames, or the one on motion."""
+        towers = [module for module in network.modules() if isinstance(module, Tower)]
+        own = [t for t in towers if (t.modality == "rgb") == (stream == "spatial")]
+        if stream not in STREAMS or not own:
+            known = {STREAMS[tower.modality != "rgb"] for tower in towers}
+            raise ValueError(
+                f"start must be of {', '.join(sorted(known))} for {self.model}, got {stream!r}; "
+                "give weights for these"
+            )
+        return own[0]
+
+    def _fit_late(
+        self,
+        network: Any,
+        stored: Sequence[Stored],
+        labels: Sequence[int],
+        late: np.ndarray,
+    ) -> None:
+        """Let a network learn how to fuse its streams from videos held out from them."""
+        chosen = [index for index in range(len(stored)) if late[index]]
+        views = [
+            view_logits(
+                network,
+                stored[index],
+                spec=self.spec_,
+                cutting=self.cutting_,
+                n_clips=self.recipe_["n_clips"],
+                mirror=True,
+                grid=self.recipe_.get("grid", 1),
+            )
+            for index in chosen
+        ]
+        heads = {
+            name: torch.stack([each[name].mean(dim=(0, 1)) for each in views]).numpy()
+            for name in views[0]
+        }
+        network.fit_late(heads, [int(labels[index]) for index in chosen])
 
     def prepare(self, videos: Sequence[str | Path]) -> list[jobs.Outcome[str | Path, Stored]]:
         """Decode videos and compute their flow into the cache, as `fit` and `scores` do first.
 
         A video that cannot be read becomes an outcome with its error.
         """
+        if not hasattr(self, "recipe_"):
+            self._settle()
         return data.store_all(
             videos,
             folder=self._cache_folder(),
             side=self.side,
-            flow=self.flow,
+            flow=self.flow_,
             workers=self.workers,
             verbose=self.verbose,
         )
@@ -230,12 +279,14 @@ class NetworkRecogniser:
                 "strides": list(self.spec_.strides),
                 "stack": self.spec_.stack,
             },
+            **({} if self.variant is None else {"variant": self.variant}),
+            **({"start": {k: Path(v).name for k, v in self.start.items()}} if self.start else {}),
             "recipe": {
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in self.recipe_.items()
             },
             "side": self.side,
-            "flow": self.flow.fingerprint(),
+            "flow": None if self.flow_ is None else self.flow_.fingerprint(),
             "seed": self.seed,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -283,9 +334,11 @@ class NetworkRecogniser:
                 backbone=stored["backbone"],
                 segments=stored["clips"]["segments"],
                 strides=_tuple(stored["clips"]["strides"]),
+                variant=stored.get("variant"),
+                start=stored.get("start"),
                 recipe=recipe,
                 side=stored["side"],
-                flow=FlowSettings(**stored["flow"]),
+                flow=FlowSettings(**(stored["flow"] or {})),
                 seed=stored["seed"],
                 workers=workers,
                 verbose=verbose,
@@ -303,40 +356,28 @@ class NetworkRecogniser:
             )
         loaded._settle()
         module = models.load(loaded.model)
-        network = module.build(
-            len(loaded.class_names_), backbone=loaded.backbone_, **_part(recipe, "build")
-        )
+        network = module.build(len(loaded.class_names_), **loaded._build)
         weights.fit_into(network, tensors, source=str(path))
         loaded.network_ = network.eval()
         return loaded
 
     def _settle(self) -> None:
-        """Work out backbone, clips and recipe from the options, and refuse what is unknown."""
-        module = models.load(self.model)
-        self.backbone_ = backbones.resolve(self.backbone)
+        """Work out backbone, clips and recipe from the options."""
         given = dict(self.recipe or {})
         for name in ("epochs", "passes", "size", "n_clips"):
             if getattr(self, name) is not None:
                 given[name] = getattr(self, name)
-        unknown = sorted({*given} - {*OPTIONS})
-        if unknown:
-            raise ValueError(
-                f"recipe must be of {', '.join(OPTIONS)}, got {', '.join(unknown)}; "
-                "choose among these"
-            )
-        tuned = module.FINE_TUNE if self.backbone_ in backbones.PRETRAINED else {}
-        self.recipe_: dict[str, Any] = {**module.RECIPE, **tuned, **given}
-        for name in ("epochs", "batch_size", "passes", "n_clips"):
-            if self.recipe_[name] < 1:
-                raise ValueError(
-                    f"{name} must be at least 1, got {self.recipe_[name]}; give a number"
-                )
-        self.spec_ = ClipSpec(
-            segments=self.segments or module.INPUT.segments,
-            strides=self.strides or module.INPUT.strides,
-            stack=module.INPUT.stack,
+        plan = settle(
+            self.model,
+            backbone=self.backbone,
+            variant=self.variant,
+            given=given,
+            segments=self.segments,
+            strides=self.strides,
+            flow=self.flow,
         )
-        self.cutting_ = Cutting(bound=self.flow.bound, **_part(self.recipe_, "cutting"))
+        self.backbone_, self.recipe_, self.spec_ = plan.backbone, plan.recipe, plan.spec
+        self.cutting_, self.flow_, self._build = plan.cutting, plan.flow, plan.build
 
     def _cache_folder(self) -> Path:
         if self._folder is None:
@@ -346,12 +387,6 @@ class NetworkRecogniser:
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise ValueError("the network must be trained first, got none; call fit or load")
-
-
-def _part(recipe: dict[str, Any], part: str) -> dict[str, Any]:
-    """Pick the options of a recipe that one function takes."""
-    names = {"cutting": CUTTING_OPTIONS, "loop": LOOP_OPTIONS, "build": BUILD_OPTIONS}[part]
-    return {name: recipe[name] for name in names if name in recipe}
 
 
 def _tuple(value: Any) -> Any:

@@ -13,6 +13,7 @@ from idt.extract.source import Picture
 from idt.extract.stages import Stages
 from idt.flow import codec_flow
 from idt.trajectories import META_COLUMNS, lear_text
+from idt.trajectories.half import round_to_half
 from idt.video import VECTOR
 
 GRAIN = 4  # pixels of the texture
@@ -29,7 +30,13 @@ def load_kernels(options: ExtractOptions, *, as_text: bool = False) -> None:
     as_text
         Whether it writes text.
     """
-    short = replace(options, track_length=options.n_time_cells, detect_people=False)
+    # All tracks move with the camera; some have to be kept.
+    short = replace(
+        options,
+        track_length=options.n_time_cells,
+        detect_people=False,
+        remove_camera_tracks=False,
+    )
     # Three scales, and more than the 50 matches that a homography takes.
     side = max(2 * options.patch_size, 64)
     for _ in track(_pictures(short, side), short, stages=Stages()):
@@ -37,6 +44,8 @@ def load_kernels(options: ExtractOptions, *, as_text: bool = False) -> None:
     if as_text:
         meta = np.zeros((1, len(META_COLUMNS)), np.float32)
         lear_text.to_text(meta, {"hog": np.zeros((1, 1), np.float32)})
+    else:
+        round_to_half(np.zeros(1, np.float32), np.zeros(1, np.float16))
 
 
 def _pictures(options: ExtractOptions, side: int) -> Iterator[Picture]:

@@ -10,7 +10,7 @@ from idt.descriptors import HISTOGRAM_DESCRIPTORS
 from idt.extract.codec_scale import FACTOR
 from idt.extract.options import ExtractOptions
 from idt.extract.stages import Stages
-from idt.histogram import Votes, place_windows, pool, zero_sums
+from idt.histogram import Votes, empty_sums, place_windows, pool, take_means
 from idt.pyramid import Scale
 from idt.sampling import seed_points
 from idt.tracking import Tracks, describe_tracks
@@ -68,21 +68,19 @@ class Level:
         self.tracks = Tracks(options.track_length)
         self.histograms = [d for d in HISTOGRAM_DESCRIPTORS if d.name in options.descriptors]
         self.votes = Votes.empty(scale.height, scale.width)
-        self.sums = self._zero_sums(0)
+        self.frames_per_cell = options.track_length // options.n_time_cells
+        self.sums = self._empty_sums()
 
     def seed(self, eigenvalues: np.ndarray) -> None:
         """Begin tracks where the frame has texture and no live track."""
         with self.stages("seeding"):
             tracks = self.tracks
-            seeds = seed_points(eigenvalues, tracks.positions(), stride=self.stride)
-            fresh = tracks.start(seeds)
-            sums = self.sums
-            if any(values.shape[1] < tracks.capacity for values in sums.values()):
-                self.sums = self._zero_sums(tracks.capacity)
-                for name, values in sums.items():
-                    self.sums[name][:, : values.shape[1]] = values
-            for values in self.sums.values():
-                values[:, fresh] = 0
+            n_before = tracks.capacity
+            tracks.start(seed_points(eigenvalues, tracks.positions(), stride=self.stride))
+            if tracks.capacity > n_before:
+                for name, sums in self._empty_sums().items():
+                    sums[:, :n_before] = self.sums[name]
+                    self.sums[name] = sums
 
     def advance(
         self, grey: np.ndarray, flow: np.ndarray, described: np.ndarray, freed: np.ndarray
@@ -108,7 +106,7 @@ class Level:
                 tracks.live,
                 grey.shape,
                 patch_size=self.patch_size,
-                frames_per_cell=options.track_length // options.n_time_cells,
+                frames_per_cell=self.frames_per_cell,
                 n_time_cells=options.n_time_cells,
             )
         for descriptor in self.histograms:
@@ -144,17 +142,20 @@ class Level:
             descriptors = {}
             if "trajectory" in options.descriptors:
                 descriptors["trajectory"] = shapes[valid]
-            frames_per_cell = np.float32(options.track_length // options.n_time_cells)
             for descriptor in self.histograms:
-                n_values = options.n_cells**2 * descriptor.n_bins
-                sums = self.sums[descriptor.name][:, kept, :n_values].transpose(1, 0, 2)
-                descriptors[descriptor.name] = sums.reshape(len(kept), -1) / frames_per_cell
+                descriptors[descriptor.name] = take_means(
+                    self.sums[descriptor.name],
+                    kept,
+                    options.n_cells**2 * descriptor.n_bins,
+                    frames_per_cell=self.frames_per_cell,
+                )
             points = self.tracks.points[kept] * np.float32(factor)
             return Block(self.scale, meta, descriptors, points)
 
-    def _zero_sums(self, n_slots: int) -> dict[str, np.ndarray]:
-        """Memory for the sums of every descriptor."""
-        n_cells, n_time_cells = self.options.n_cells, self.options.n_time_cells
+    def _empty_sums(self) -> dict[str, np.ndarray]:
+        """Memory for the sums of every descriptor and slot."""
+        n_slots, n_cells = self.tracks.capacity, self.options.n_cells
         return {
-            d.name: zero_sums(n_slots, n_time_cells, n_cells, d.n_bins) for d in self.histograms
+            d.name: empty_sums(n_slots, self.options.n_time_cells, n_cells, d.n_bins)
+            for d in self.histograms
         }

@@ -2,9 +2,9 @@
 
 The quadratics of the second frame are looked up, bilinearly, where the flow leads. Flow is smooth:
 its whole-pixel part mostly takes one value along eight pixels, or two neighbouring ones, in x and
-in y. Eight such pixels are looked up together, in 2 x 2 neighbours, or in 3 x 3 with weights of
-which five are zero; the neighbours of what is left are gathered. All give the same bits, in the
-reference program's order of operations.
+in y. Eight such pixels are looked up together, in 3 x 3 neighbours with weights of which five are
+zero; the neighbours of what is left are gathered. Both give the same bits, in the reference
+program's order of operations.
 
 References
 ----------
@@ -19,31 +19,19 @@ from numba import njit
 from idt.lanes import (
     WIDTH,
     Lanes,
+    bits_above,
+    choose_above,
     choose_equal,
     clip,
     fill,
     floor,
     gather,
-    highest,
     load,
-    lowest,
     ramp,
     store,
 )
 
-
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _mix_four(
-    image: np.ndarray, place: int, pitch: int, w0: Lanes, w1: Lanes, w2: Lanes, w3: Lanes
-) -> Lanes:
-    """Weighted sum of 2 x 2 neighbours; `place` is the flat index of the upper left one."""
-    below = place + pitch
-    return (
-        w0 * load(image, place)
-        + w1 * load(image, place + 1)
-        + w2 * load(image, below)
-        + w3 * load(image, below + 1)
-    )
+WHOLE, EDGE, NONE = np.float32(0), np.float32(1), np.float32(2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -79,6 +67,44 @@ def _gather_four(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _place_windows(
+    u: np.ndarray, v: np.ndarray, y: int, n_rows: int, n_columns: int, windows: np.ndarray
+) -> None:
+    """Find the 3 x 3 neighbours' windows of a row's eights, into `windows`, (3, eights).
+
+    They are the first column relative to the eight's own, the first row, and whether the window is
+    wholly inside the frame (`WHOLE`), at its left or right edge (`EDGE`) or there is none (`NONE`).
+    Found for the row before any is used: in one loop the processor would wait for each address.
+    """
+    end, nought, one = fill(np.float32(n_columns)), fill(np.float32(0)), fill(np.float32(1))
+    rows = fill(np.float32(y))
+    last_row = np.float32(n_rows - 3)
+    for x in range(0, n_columns, WIDTH):
+        columns = fill(np.float32(x)) + ramp()
+        # Lanes behind the last column do as the first of them does.
+        dx = choose_above(end, columns, load(u, x), fill(u[x]))
+        dy = choose_above(end, columns, load(v, x), fill(v[x]))
+        left, top = floor(columns + dx) - columns, floor(rows + dy)
+        # Lane 0 lies in the first or the second column of the window, and so in its rows.
+        leftmost = np.floor(np.float32(x) + u[x]) - np.float32(x)
+        leftmost -= np.float32(bits_above(fill(leftmost), left) != 0)
+        topmost = np.floor(np.float32(y) + v[x])
+        topmost -= np.float32(bits_above(fill(topmost), top) != 0)
+        from_left, from_top = left - fill(leftmost), top - fill(topmost)
+        beyond = bits_above(nought, from_left) | bits_above(from_left, one)
+        beyond |= bits_above(nought, from_top) | bits_above(from_top, one)
+        column = np.float32(x) + leftmost
+        kind = NONE
+        if beyond == 0 and topmost >= 0 and topmost <= last_row:
+            if column >= 0 and column <= n_columns - (WIDTH + 2):
+                kind = WHOLE
+            elif column >= -WIDTH and column <= n_columns - 1:
+                kind = EDGE
+        eight = x // WIDTH
+        windows[0, eight], windows[1, eight], windows[2, eight] = leftmost, topmost, kind
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def fill_equations(
     first: np.ndarray,
     second: np.ndarray,
@@ -87,21 +113,22 @@ def fill_equations(
     y: int,
     weight_y: np.float32,
     weight_x: np.ndarray,
+    windows: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Fill `out`, (5, columns or more), with the equations g11, g12, g22, h1, h2 of row y.
 
     `first` and `second`, (5, row, column), hold the two frames' quadratics, (u, v) is the flow of
-    the row. All are float32 from `idt.lanes.empty`. The frame has two rows and columns or more.
+    the row, `windows`, (3, eights), is memory. All are float32, those of more than a row and the
+    flow from `idt.lanes.empty`. The frame has two rows and columns or more.
     """
     n_rows, n_columns = second.shape[1:]
     plane, width = n_rows * n_columns, out.shape[1]
     one, nought = fill(np.float32(1)), fill(np.float32(0))
     half, quarter = fill(np.float32(0.5)), fill(np.float32(0.25))
     rows, border_y = fill(np.float32(y)), fill(weight_y)
-    last_column, last_row = np.float32(n_columns - WIDTH - 2), np.float32(n_rows - 3)
     edge_x, edge_y = fill(np.float32(n_columns - 2)), fill(np.float32(n_rows - 2))
-    zero, unit = np.float32(0), np.float32(1)
+    _place_windows(u, v, y, n_rows, n_columns, windows)
     for x in range(0, n_columns, WIDTH):
         here = y * n_columns + x
         columns = fill(np.float32(x)) + ramp()
@@ -111,50 +138,38 @@ def fill_equations(
         far_x, far_y = position_x - floor_x, position_y - floor_y
         near_x, near_y = one - far_x, one - far_y
         left = floor_x - columns
-        leftmost, topmost = lowest(left), lowest(floor_y)
-        spread_x, spread_y = highest(left) - leftmost, highest(floor_y) - topmost
-        column = np.float32(x) + leftmost
-        is_inside = (
-            column >= zero and column <= last_column and topmost >= zero and topmost <= last_row
-        )
-        if is_inside and spread_x <= unit and spread_y <= unit:
-            at = int(topmost) * n_columns + int(column)
-            if spread_x == zero and spread_y == zero:
-                w0, w1, w2, w3 = near_x * near_y, far_x * near_y, near_x * far_y, far_x * far_y
-                r0 = _mix_four(second, at, n_columns, w0, w1, w2, w3)
-                r1 = _mix_four(second, at + plane, n_columns, w0, w1, w2, w3)
-                r2 = _mix_four(second, at + 2 * plane, n_columns, w0, w1, w2, w3)
-                r3 = _mix_four(second, at + 3 * plane, n_columns, w0, w1, w2, w3)
-                r4 = _mix_four(second, at + 4 * plane, n_columns, w0, w1, w2, w3)
-            else:
-                most_left, most_top = fill(leftmost), fill(topmost)
-                x0 = choose_equal(left, most_left, near_x, nought)
-                x1 = choose_equal(left, most_left, far_x, near_x)
-                x2 = choose_equal(left, most_left, nought, far_x)
-                y0 = choose_equal(floor_y, most_top, near_y, nought)
-                y1 = choose_equal(floor_y, most_top, far_y, near_y)
-                y2 = choose_equal(floor_y, most_top, nought, far_y)
-                w00, w01, w02 = y0 * x0, y0 * x1, y0 * x2
-                w10, w11, w12 = y1 * x0, y1 * x1, y1 * x2
-                w20, w21, w22 = y2 * x0, y2 * x1, y2 * x2
-                r0 = r1 = r2 = r3 = r4 = nought
-                r0 = _mix_three(second, at, r0, w00, w01, w02)
-                r1 = _mix_three(second, at + plane, r1, w00, w01, w02)
-                r2 = _mix_three(second, at + 2 * plane, r2, w00, w01, w02)
-                r3 = _mix_three(second, at + 3 * plane, r3, w00, w01, w02)
-                r4 = _mix_three(second, at + 4 * plane, r4, w00, w01, w02)
-                at += n_columns
-                r0 = _mix_three(second, at, r0, w10, w11, w12)
-                r1 = _mix_three(second, at + plane, r1, w10, w11, w12)
-                r2 = _mix_three(second, at + 2 * plane, r2, w10, w11, w12)
-                r3 = _mix_three(second, at + 3 * plane, r3, w10, w11, w12)
-                r4 = _mix_three(second, at + 4 * plane, r4, w10, w11, w12)
-                at += n_columns
-                r0 = _mix_three(second, at, r0, w20, w21, w22)
-                r1 = _mix_three(second, at + plane, r1, w20, w21, w22)
-                r2 = _mix_three(second, at + 2 * plane, r2, w20, w21, w22)
-                r3 = _mix_three(second, at + 3 * plane, r3, w20, w21, w22)
-                r4 = _mix_three(second, at + 4 * plane, r4, w20, w21, w22)
+        eight = x // WIDTH
+        leftmost, topmost, kind = windows[0, eight], windows[1, eight], windows[2, eight]
+        if kind != NONE:
+            most_left, most_top = fill(leftmost), fill(topmost)
+            at = int(topmost) * n_columns + x + int(leftmost)
+            x0 = choose_equal(left, most_left, near_x, nought)
+            x1 = choose_equal(left, most_left, far_x, near_x)
+            x2 = choose_equal(left, most_left, nought, far_x)
+            y0 = choose_equal(floor_y, most_top, near_y, nought)
+            y1 = choose_equal(floor_y, most_top, far_y, near_y)
+            y2 = choose_equal(floor_y, most_top, nought, far_y)
+            w00, w01, w02 = y0 * x0, y0 * x1, y0 * x2
+            w10, w11, w12 = y1 * x0, y1 * x1, y1 * x2
+            w20, w21, w22 = y2 * x0, y2 * x1, y2 * x2
+            r0 = r1 = r2 = r3 = r4 = nought
+            r0 = _mix_three(second, at, r0, w00, w01, w02)
+            r1 = _mix_three(second, at + plane, r1, w00, w01, w02)
+            r2 = _mix_three(second, at + 2 * plane, r2, w00, w01, w02)
+            r3 = _mix_three(second, at + 3 * plane, r3, w00, w01, w02)
+            r4 = _mix_three(second, at + 4 * plane, r4, w00, w01, w02)
+            at += n_columns
+            r0 = _mix_three(second, at, r0, w10, w11, w12)
+            r1 = _mix_three(second, at + plane, r1, w10, w11, w12)
+            r2 = _mix_three(second, at + 2 * plane, r2, w10, w11, w12)
+            r3 = _mix_three(second, at + 3 * plane, r3, w10, w11, w12)
+            r4 = _mix_three(second, at + 4 * plane, r4, w10, w11, w12)
+            at += n_columns
+            r0 = _mix_three(second, at, r0, w20, w21, w22)
+            r1 = _mix_three(second, at + plane, r1, w20, w21, w22)
+            r2 = _mix_three(second, at + 2 * plane, r2, w20, w21, w22)
+            r3 = _mix_three(second, at + 3 * plane, r3, w20, w21, w22)
+            r4 = _mix_three(second, at + 4 * plane, r4, w20, w21, w22)
         else:
             w0, w1, w2, w3 = near_x * near_y, far_x * near_y, near_x * far_y, far_x * far_y
             at_x, at_y = clip(floor_x, nought, edge_x), clip(floor_y, nought, edge_y)
@@ -163,7 +178,9 @@ def fill_equations(
             r2 = _gather_four(second, 2 * plane, at_y, at_x, n_columns, w0, w1, w2, w3)
             r3 = _gather_four(second, 3 * plane, at_y, at_x, n_columns, w0, w1, w2, w3)
             r4 = _gather_four(second, 4 * plane, at_y, at_x, n_columns, w0, w1, w2, w3)
+        if kind != WHOLE:
             # Outside the frame the first quadratic stands alone.
+            at_x, at_y = clip(floor_x, nought, edge_x), clip(floor_y, nought, edge_y)
             inside = choose_equal(at_x, floor_x, choose_equal(at_y, floor_y, one, nought), nought)
             r0 = choose_equal(inside, one, r0, nought)
             r1 = choose_equal(inside, one, r1, nought)

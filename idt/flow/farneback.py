@@ -115,6 +115,7 @@ def _iterate(
     width = (n_columns + WIDTH - 1) // WIDTH * WIDTH
     ring = np.empty((RING_ROWS, 5, width), np.float32)
     averaged = np.empty((2, 5, width), np.float32)
+    windows = np.empty((3, width // WIDTH), np.float32)
     padded = np.empty((2, n_columns + 2 * MARGIN), np.float32)
     weight_x = np.ones(width, np.float32)
     for x in range(min(len(border), n_columns)):
@@ -130,7 +131,7 @@ def _iterate(
                 weight_y *= border[n_rows - 1 - ahead]
             u, v = flow[0, ahead], flow[1, ahead]
             equations = ring[ahead % RING_ROWS]
-            fill_equations(first, second, u, v, ahead, weight_y, weight_x, equations)
+            fill_equations(first, second, u, v, ahead, weight_y, weight_x, windows, equations)
             ahead += 1
         _average_rows(ring, y, n_rows, taps, padded, averaged)
         for r in range(min(2, n_rows - y)):

@@ -28,6 +28,7 @@ from idt.trajectories.columns import (
     ordered_dimensions,
     time_positions,
 )
+from idt.trajectories.half import all_finite, round_to_half
 
 FORMS = (".h5", ".npz", ".npy", ".txt", ".txt.gz")
 DTYPES = ("float16", "float32")
@@ -144,7 +145,11 @@ class TableWriter:
             self._meta[free] = meta[done : done + n_taken]
             with np.errstate(over="ignore", invalid="ignore"):  # told when the batch is written
                 for name, values in self._descriptors.items():
-                    values[free] = descriptors[name][done : done + n_taken]
+                    new = descriptors[name][done : done + n_taken]
+                    if values.dtype == np.float16 and new.dtype == np.float32:
+                        round_to_half(new, values[free])
+                    else:
+                        values[free] = new
             done += n_taken
             self._n_waiting += n_taken
             self.n_rows += n_taken
@@ -238,7 +243,7 @@ class TableWriter:
         meta = self._meta[filled]
         descriptors = {name: values[filled] for name, values in self._descriptors.items()}
         for name, values in {"meta": meta, **descriptors}.items():
-            if not np.isfinite(values).all():
+            if not all_finite(values):
                 row = int(np.argwhere(~np.isfinite(values))[0, 0])
                 raise ValueError(
                     f"{name} must hold finite numbers that fit {values.dtype}, got another in row "

@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -29,6 +30,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 MAX_SIDE = 4096  # pixels; a header that claims more is refused before memory is taken
+BURST_BYTES = 1 << 21  # of frames that are decoded in a row before the first is given out
 LARGEST_SIDE = 16384  # pixels; what is scaled down has to be decoded first
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
@@ -161,7 +163,7 @@ def frames(
     limit = MAX_SIDE if max_side is None else LARGEST_SIDE
     source = _decoded_images(path, limit) if path.is_dir() else _decoded(path, limit, threads)
     shape: tuple[int, ...] | None = None
-    for index, frame in enumerate(islice(source, stop)):
+    for index, frame in enumerate(_in_bursts(islice(source, stop))):
         if shape is None:
             shape = frame.shape
             _check_side(path, frame.shape[1], frame.shape[0], limit)
@@ -169,6 +171,29 @@ def frames(
             raise size_change(path, shape[1::-1], frame.shape[1::-1], index)
         if index >= start:
             yield shrink(frame, max_side)
+
+
+def _in_bursts(source: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Decode some frames in a row: the decoder's tables stay in the cache for all but the first."""
+    failure: VideoError | None = None
+    burst: deque[np.ndarray] = deque()
+    is_done = False
+    while not is_done:
+        n_bytes = 0
+        try:
+            while n_bytes < BURST_BYTES and not is_done:
+                frame = next(source, None)
+                if frame is None:
+                    is_done = True
+                else:
+                    burst.append(frame)
+                    n_bytes += frame.nbytes
+        except VideoError as error:  # behind the frames that come before it
+            failure, is_done = error, True
+        while burst:
+            yield burst.popleft()
+    if failure is not None:
+        raise failure
 
 
 def read(

@@ -263,3 +263,27 @@ def test_exit_code_of_the_process(project: Path, tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("trajfuse: error: data must be a CSV file or a folder")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_on_list_files(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for side, people in (("train", ("ann", "bob")), ("val", ("cid", "dot"))):
+        rows = [
+            f"{name}_{person}_{take}.avi {label}"
+            for label, name in enumerate(("hug", "kick", "wave"))
+            for person in people
+            for take in (0, 1)
+        ]
+        (lists / f"set_{side}_split_1_videos.txt").write_text("\n".join(rows))
+    (lists / "classes.txt").write_text("hug\nkick\nwave\n")
+    line = ["compare", "run", "--data", str(lists), "--form", "lists", "--methods", "idt-fv"]
+    line += ["--out", str(tmp_path / "run"), "--workers", "1", "--quiet"]
+    assert cli.main(line) == 2
+    assert "videos must be given for data of form 'lists'" in capsys.readouterr().err
+    line += ["--videos", str(clips / "clips"), "--group-pattern", "_([a-z]+)_"]
+    assert cli.main(line) == 0
+    page = (tmp_path / "run/report.html").read_text()
+    assert "1 pair of list files; groups by pattern" in page

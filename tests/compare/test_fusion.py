@@ -176,3 +176,142 @@ def test_tables_that_do_not_belong_together() -> None:
         fusion.fuse([left, left], rule)
     with pytest.raises(ValueError, match="of one split, got 's', 't'"):
         fusion.fuse([left, table("b", np.eye(3), split="t")], rule)
+
+
+LOGITS = np.log([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]])
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("none", [[3, -1, 0], [0, 0, 0]]),
+        ("l2", [[3 / 10**0.5, -1 / 10**0.5, 0], [0, 0, 0]]),
+        ("l1", [[1, 0, 0], [0, 0, 0]]),
+        ("rank", [[1, 0, 0.5], [0.5, 0.5, 0.5]]),
+        ("zscore", [[7 / 26**0.5, -5 / 26**0.5, -2 / 26**0.5], [0, 0, 0]]),
+    ],
+)
+def test_scales_by_hand(name: str, rows: list[list[float]]) -> None:
+    made = fusion.normalised(np.array([[3.0, -1, 0], [0, 0, 0]]), "logit", name)
+    np.testing.assert_allclose(made, rows, atol=1e-12)
+
+
+def test_softmax_leaves_probabilities_alone() -> None:
+    p = np.exp(LOGITS)
+    np.testing.assert_allclose(fusion.normalised(LOGITS + 5, "logit", "softmax"), p)
+    np.testing.assert_array_equal(fusion.normalised(p, "probability", "softmax"), p)
+    with pytest.raises(ValueError, match=r"one of none, softmax, .*, got 'minmax'"):
+        fusion.normalised(p, "probability", "minmax")
+
+
+@given(
+    values=hnp.arrays(float, (3, 4), elements=st.integers(-9, 9).map(float)),
+    name=st.sampled_from(sorted(fusion.NORMALISATIONS)),
+)
+def test_scales_look_at_one_video_at_a_time(values: np.ndarray, name: str) -> None:
+    at_once = fusion.normalised(values, "logit", name)
+    assert np.isfinite(at_once).all()
+    for row, alone in zip(values, at_once, strict=True):
+        np.testing.assert_allclose(fusion.normalised(row[None], "logit", name)[0], alone)
+
+
+def test_terms_scales_and_names_are_read() -> None:
+    rules = fusion.parse_rules(
+        "net=weighted@none:2*a+b,all=weighted@l2:0.75*net+0.25*c,product:1/1/2,borda,max:a+c,"
+        "logistic@softmax",
+        ["a", "b", "c"],
+        learned=True,
+    )
+    third = 1 / 3
+    assert rules == [
+        FusionRule("net", ("a", "b"), (2 / 3, third), "weighted", "none"),
+        FusionRule("all", ("net", "c"), (0.75, 0.25), "weighted", "l2"),
+        FusionRule("product:1/1/2", ("a", "b", "c"), (0.25, 0.25, 0.5), "product", "softmax"),
+        FusionRule("borda", ("a", "b", "c"), (third, third, third), "weighted", "rank"),
+        FusionRule("max:a+c", ("a", "c"), (0.5, 0.5), "max", "softmax"),
+        FusionRule("logistic@softmax", ("a", "b", "c"), (third,) * 3, "logistic", "softmax"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("average@minmax", "scale of 'average@minmax' must be one of none, softmax"),
+        ("product@l2", "scale of 'product@l2' must be one of softmax, got 'l2'"),
+        ("max:2*a+b", "must have no weights, got"),
+        ("grid:2*a+b", "must have no weights, got"),
+        ("weighted:2*a+x*b", "must give numbers"),
+        ("weighted:2*a+d", r"name methods of this run \(a, b\), got 'd'"),
+        ("b=average", "must have names of their own, got b"),
+        ("late=average:a+early,early=average", "got 'early'"),
+        ("logistic", "learns from scores of training videos"),
+    ],
+)
+def test_wrong_terms_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fusion.parse_rules(text, ["a", "b"], learned="grid" in text)
+
+
+def test_rules_by_hand() -> None:
+    left = table("a", LOGITS, kind="logit")
+    right = table("b", [[0.5, 0.5, 0], [0.1, 0.1, 0.8]], kind="probability")
+    p = np.exp(LOGITS)
+
+    def fused(text: str) -> ScoreTable:
+        (rule,) = fusion.parse_rules(text, ["a", "b"])
+        return fusion.fuse([left, right], rule)
+
+    np.testing.assert_allclose(fused("max").scores, np.maximum(p, right.scores), rtol=1e-6)
+    product = np.sqrt(p * np.maximum(right.scores, 1e-7))
+    product /= product.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(fused("product").scores, product, rtol=1e-5)
+    assert fused("product").kind == "probability"
+    np.testing.assert_allclose(
+        fused("borda").scores, [[0.875, 0.625, 0], [0.125, 0.625, 0.75]], atol=1e-7
+    )
+    weights = np.array([[[0.55], [0.25]], [[0.25], [0.7]]])  # (3 max - 1) / 2 of a, of b
+    expected = (weights * np.stack([p, right.scores])).sum(axis=0) / weights.sum(axis=0)
+    np.testing.assert_allclose(fused("sci").scores, expected, rtol=1e-6)
+    raw = fused("weighted@none:3*a+1*b").scores
+    np.testing.assert_allclose(raw, 0.75 * LOGITS + 0.25 * right.scores, rtol=1e-6)
+
+
+def test_sci_of_extremes() -> None:
+    p = np.array([[1.0, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0, 0]])
+    np.testing.assert_allclose(fusion.sci(p), [1, 0, 1 / 3])
+    np.testing.assert_allclose(fusion.sci_mean(p[[0, 1]]), p[0])
+    np.testing.assert_allclose(fusion.sci_mean(p[[1, 1]]), p[1])
+    with pytest.raises(ValueError, match="2 or more classes, got 1"):
+        fusion.sci(p[:, :1])
+
+
+def test_all_equal_scores_and_one_class() -> None:
+    flat = table("a", np.zeros((2, 3)), kind="logit")
+    sharp = table("b", [[3, 0, 1], [0, 3, 1]], kind="logit")
+    for text in ("average", "weighted@l2:1/1", "product", "borda", "sci", "average@l1"):
+        (rule,) = fusion.parse_rules(text, ["a", "b"])
+        assert fusion.fuse([flat, sharp], rule).scores.argmax(axis=1).tolist() == [0, 1]
+    one = [table(name, np.ones((2, 1))) for name in "ab"]
+    for text in ("average", "borda", "max"):
+        (rule,) = fusion.parse_rules(text, ["a", "b"])
+        assert np.isfinite(fusion.fuse(one, rule).scores).all()
+
+
+def test_a_rule_that_learns_is_not_fused_unfitted() -> None:
+    (rule,) = fusion.parse_rules("grid", ["a", "b"], learned=True)
+    with pytest.raises(ValueError, match="must be fitted before it is used"):
+        fusion.fuse([table("a", np.eye(3)), table("b", np.eye(3))], rule)
+
+
+def test_a_tolerant_join_is_told() -> None:
+    left, right = table("a", np.eye(2), classes=("x", "y")), table("b", np.eye(2), ids="ABCD")
+    rule = FusionRule("r", ("a", "b"), (0.5, 0.5))
+    right = ScoreTable(right.ids, ("X", "y"), right.scores, "decision", "b", "s")
+    with pytest.raises(ScoreJoinError, match=r"they agree but for case .*--tolerant case"):
+        fusion.fuse([left, right], rule)
+    fused = fusion.fuse([left, right], rule, tolerant=["case"])
+    assert (fused.ids, fused.classes) == (left.ids, left.classes)
+    assert fused.provenance["matched"]["b"] == {
+        "videos": {"tolerant": ["case"], "renamed": 2, "first": [["A", "a"], ["B", "b"]]},
+        "classes": {"tolerant": ["case"], "renamed": 1, "first": [["X", "x"]]},
+    }

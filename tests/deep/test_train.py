@@ -7,27 +7,33 @@ import pytest
 import torch
 
 from deep import models
+from deep.clips import ClipSpec
 from deep.data import Batch
 from deep.train import _rate, reproducible, train
 
+CONV_FUSION = ClipSpec(segments=3, strides=(5, 15))
 
-def batches(epoch: int, *, segments: int = 3) -> Iterator[Batch]:
+
+def batches(epoch: int, *, spec: ClipSpec = CONV_FUSION) -> Iterator[Batch]:
     """Twelve clips of three classes: colour tells the class, and so does the direction of flow."""
     generator = torch.Generator().manual_seed(epoch)
     labels = torch.arange(12) % 3
-    rgb = 0.3 * torch.rand(12, segments, 3, 1, 32, 32, generator=generator)
+    segments = spec.segments
+    rgb = 0.3 * torch.rand(12, segments, 3, len(spec.frames), 32, 32, generator=generator)
     flow = 0.3 * torch.randn(12, segments, 2, 10, 32, 32, generator=generator)
     for index, label in enumerate(labels):
         rgb[index, :, label] += 0.6
         flow[index, :, 0] += 2.0 * float(label - 1)
-    yield Batch(rgb, flow, labels)
+    yield Batch(rgb, flow if spec.stack else None, labels)
 
 
-@pytest.mark.parametrize("name", models.available())
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("name", "optimiser"),
+    [("two-stream", "sgd"), *((name, "adamw") for name in models.available())],
+)
 def test_learns_a_handful_of_clips(name: str, optimiser: str) -> None:
     module = models.load(name)
-    own = partial(batches, segments=module.INPUT.segments)
+    own = partial(batches, spec=module.INPUT)
     with reproducible(0):
         network = module.build(3, backbone="small", dropout=0.1)
         rate = 0.02 if optimiser == "sgd" else 2e-3

@@ -59,7 +59,7 @@ def test_files_of_others(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="settings of the network are missing"):
             load(path)
     save_file({"a": torch.zeros(1)}, path, metadata={"trajfuse": '{"version": 99, "settings": {}}'})
-    with pytest.raises(WeightsError, match="must be of version 1, got version 99"):
+    with pytest.raises(WeightsError, match="must be of version 2, got version 99"):
         load(path)
 
 

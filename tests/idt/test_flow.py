@@ -73,11 +73,12 @@ def test_equations_are_those_of_quadratics_looked_up_bilinearly(spread, n_column
     flow[:] = ndimage.gaussian_filter(rng.normal(size=flow.shape), (0, 2, 30 / spread))
     flow *= spread / flow.std()
     weight_y, weight_x = np.float32(0.75), lanes.empty(n_columns)
+    windows = np.empty((3, n_columns), np.float32)
     weight_x[:] = rng.random(n_columns)
     for y in range(n_rows):
         out = np.empty((5, n_columns + lanes.WIDTH), np.float32)
         u, v = flow[0, y], flow[1, y]
-        fill_equations(first, second, u, v, y, weight_y, weight_x, out)
+        fill_equations(first, second, u, v, y, weight_y, weight_x, windows, out)
         px, py = np.arange(n_columns, dtype=np.float32) + u, np.float32(y) + v
         left, top = np.floor(px), np.floor(py)
         fx, fy = px - left, py - top

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from idt.descriptors import HISTOGRAM_DESCRIPTORS, HOF, HOG, MBHX, MBHY
-from idt.histogram import Votes, integrate, place_windows, pool, zero_sums
+from idt.histogram import Votes, empty_sums, integrate, place_windows, pool, take_means
 
 
 def _votes(descriptor, grey=None, flow=None):
@@ -127,7 +127,8 @@ def test_pooling_equals_a_plain_twin(normalise, descriptor, shape, patch_size, n
     points[0], points[1] = 0, shape[::-1]
     points[2] = points[2].round() + 0.5
     live = np.array([6, 0, 1, 2, 3, 4])
-    out = zero_sums(7, 2, n_cells, descriptor.n_bins)
+    out = empty_sums(7, 2, n_cells, descriptor.n_bins)
+    out[:] = np.nan
     for age in (1, 2, 3, 4):
         windows = place_windows(
             points,
@@ -144,12 +145,13 @@ def test_pooling_equals_a_plain_twin(normalise, descriptor, shape, patch_size, n
             expected = _twin(
                 votes, descriptor.n_bins, points[slot, 0], patch_size, n_cells, normalise
             )
-            n_frames = np.array([min(age, 2), max(age - 2, 0)])
-            np.testing.assert_allclose(
-                out[:, slot, :n_values], n_frames[:, None] * expected, rtol=2e-3
-            )
-    assert not out[:, 5].any()
-    assert not out[:, :, n_values:].any()
+            np.testing.assert_allclose(out[0, slot, :n_values], min(age, 2) * expected, rtol=2e-3)
+            if age > 2:
+                np.testing.assert_allclose(out[1, slot, :n_values], (age - 2) * expected, rtol=2e-3)
+    assert np.isnan(out[:, 5]).all()
+    means = take_means(out, live[::-1], n_values, frames_per_cell=2)
+    np.testing.assert_array_equal(means[:, :n_values], out[0, live[::-1], :n_values] / 2)
+    np.testing.assert_array_equal(means[:, n_values:], out[1, live[::-1], :n_values] / 2)
 
 
 def test_there_is_no_window_after_the_last_time_cell():
@@ -162,10 +164,11 @@ def test_there_is_no_window_after_the_last_time_cell():
 
 def test_nothing_is_pooled_without_tracks():
     votes = _votes(HOG, grey=np.zeros((20, 20), np.uint8))
-    out = zero_sums(3, 3, 2, 8)
+    out = empty_sums(3, 3, 2, 8)
+    out[:] = 7
     none = np.zeros(0, np.int64)
     pool(votes, 8, place_windows(np.zeros((3, 4, 2), np.float32), none, none, (20, 20)), out)
-    assert not out.any()
+    assert (out == 7).all()
 
 
 def test_unknown_normalisation_is_refused():
@@ -173,4 +176,4 @@ def test_unknown_normalisation_is_refused():
     none = np.zeros(0, np.int64)
     windows = place_windows(np.zeros((0, 2, 2), np.float32), none, none, (20, 20))
     with pytest.raises(ValueError, match="normalise must be 'rootl1' or 'l2'"):
-        pool(votes, 8, windows, zero_sums(0, 3, 2, 8), normalise="l1")
+        pool(votes, 8, windows, empty_sums(0, 3, 2, 8), normalise="l1")

@@ -149,12 +149,15 @@ def test_gather_takes_what_the_indices_name():
     np.testing.assert_array_equal(out, image[rows, columns + 2])
 
 
-def test_empty_arrays_have_room_behind_their_end():
+def test_empty_arrays_have_zeros_around_them():
     array = lanes.empty(3, 5)
     assert array.shape == (3, 5)
     assert array.dtype == np.float32
     assert array.flags.c_contiguous
-    assert array.base.size == 15 + WIDTH
+    whole = array.base
+    assert whole.size == 15 + 3 * WIDTH
+    assert not whole[:WIDTH].any()
+    assert not whole[WIDTH + 15 :].any()
     assert lanes.empty(2, kind=np.int32).dtype == np.int32
 
 

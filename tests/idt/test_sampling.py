@@ -81,3 +81,26 @@ def test_first_seeds_and_corners_are_the_reference_programs(shared, clip):
     got = {tuple(point) for point in corners(min_eigenvalues(grey)).tolist()}
     expected = {tuple(point) for point in golden["ptsflow_prev_f1_k0"].tolist()}
     assert len(got & expected) >= 0.99 * len(expected)
+
+
+def test_corners_equal_a_plain_twin():
+    # Whole numbers, so that many are equal: the first in raster order counts.
+    eigenvalues = np.random.default_rng(1).integers(0, 40, (30, 37)).astype(np.float32)
+    allowed = np.random.default_rng(2).random(eigenvalues.shape) < 0.8
+    for distance, limit in ((3.0, 1000), (1.5, 1000), (4.2, 15)):
+        threshold = 0.3 * eigenvalues[allowed].max()
+        found = [
+            (-eigenvalues[y, x], y, x)
+            for y in range(1, 29)
+            for x in range(1, 36)
+            if allowed[y, x]
+            and eigenvalues[y, x] > threshold
+            and eigenvalues[y, x] == eigenvalues[y - 1 : y + 2, x - 1 : x + 2].max()
+        ]
+        expected: list[tuple[int, int]] = []
+        for _, y, x in sorted(found):
+            if all((x - u) ** 2 + (y - v) ** 2 >= distance**2 for u, v in expected):
+                expected.append((x, y))
+        got = corners(eigenvalues, allowed=allowed, quality=0.3, distance=distance, limit=limit)
+        np.testing.assert_array_equal(got, expected[:limit])
+        assert len(got) > 10

@@ -23,6 +23,7 @@ from idt.trajectories import (
     agreement,
     time_positions,
 )
+from idt.trajectories.half import all_finite, round_to_half
 from idt.trajectories.lear_text import to_text
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "synthetic_pan.trajectories.npz"
@@ -429,3 +430,38 @@ def test_agreement_with_no_rows():
     assert measures["n_reference"] == measures["match"] == measures["strong"] == 0
     assert np.isnan(measures["rel_hog"])
     assert np.isnan(measures["pool_hog"])
+
+
+def test_halves_are_numpys():
+    # Every half, what lies midway between two, the numbers beside it, and any bits.
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    whole = np.sort(halves[np.isfinite(halves)])
+    midway = (whole[1:] + whole[:-1]) / 2
+    any_bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint32)
+    values = np.concatenate(
+        [
+            halves,
+            midway,
+            np.nextafter(midway, np.float32(np.inf)),
+            np.nextafter(midway, np.float32(-np.inf)),
+            any_bits.view(np.float32),
+            np.array([65519.99, 65520, -65520], np.float32),
+        ]
+    )
+    out = np.empty(values.shape, np.float16)
+    round_to_half(values, out)
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    is_nan = np.isnan(values)
+    np.testing.assert_array_equal(out[~is_nan].view(np.uint16), expected[~is_nan].view(np.uint16))
+    assert np.isnan(out[is_nan]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_what_is_not_finite_is_found(dtype):
+    values = np.array([[0, -1], [65504, -65504]], dtype)
+    assert all_finite(values)
+    assert all_finite(values[:0])
+    for other in (np.inf, -np.inf, np.nan):
+        values[1, 0] = other
+        assert not all_finite(values)

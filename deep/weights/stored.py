@@ -1,8 +1,4 @@
-"""Weights of networks on disk: safetensors files with the settings that made them in the header.
-
-Nothing in such a file can be executed. A file that does not fit a network is refused whole: the
-names and shapes are compared before the first number is copied.
-"""
+"""Our own files: safetensors with the settings that made them in the header."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-VERSION = 1
+VERSION = 2  # 1 had no standardisation of the towers' input
 HEADER = "trajfuse"  # the metadata key under which version and settings stand, as JSON
 SHOWN = 4  # names listed in an error before "and n more"
 
@@ -105,9 +101,13 @@ def fit_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], *, source: 
     WeightsError
         Names every kind of misfit: missing, unexpected and differently shaped tensors.
     """
+    check_fit(module, tensors, source=source)
+    module.load_state_dict(dict(tensors))
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Raise what `fit_into` would, without copying."""
     own = module.state_dict()
-    missing = [name for name in own if name not in tensors]
-    unexpected = [name for name in tensors if name not in own]
     misshapen = [
         f"{name} {tuple(tensors[name].shape)} where {tuple(own[name].shape)} is needed"
         for name in own
@@ -116,8 +116,8 @@ def fit_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], *, source: 
     misfits = [
         f"{kind}: {_listed(names)}"
         for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
+            ("missing", [name for name in own if name not in tensors]),
+            ("unexpected", [name for name in tensors if name not in own]),
             ("of another shape", misshapen),
         )
         if names
@@ -127,7 +127,6 @@ def fit_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], *, source: 
             f"weights must fit {type(module).__name__}, got from {source}: {'; '.join(misfits)}; "
             "nothing was loaded, build the network with the options the weights were trained with"
         )
-    module.load_state_dict(dict(tensors))
 
 
 def _listed(names: list[str]) -> str:

@@ -1,14 +1,7 @@
-"""Histograms of orientations: planes of votes, integral histograms, pooling along tracks.
+"""Histograms of windows around tracks, normalised per frame and summed over time cells.
 
-A descriptor votes once per pixel: a bin with a weight, and the next direction with another. Votes
-are summed over cells through an integral histogram, normalised per frame and averaged over the
-frames of a time cell. The integral histogram is never stored: windows take what they need of its
-rows as these pass by.
-
-References
-----------
-Wang, Klaeser, Schmid, Liu, Dense Trajectories and Motion Boundary Descriptors for Action
-Recognition, IJCV 2013, section 3.3.
+The integral histogram of a frame is never stored: windows take what they need of its rows as these
+pass by.
 """
 
 from __future__ import annotations
@@ -18,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from idt.lanes import WIDTH, choose_equal, fetch, fill, larger, load, ramp, root, store
+from idt.histogram.votes import N_DIRECTIONS, Votes, add_row, check_bins
+from idt.lanes import WIDTH, fetch, fill, larger, load, root, store
 
-N_DIRECTIONS = 8
 EPSILON = np.float32(0.05)  # added to every bin before it is normalised, Wang & Schmid 2013
 PATCH_SIZE = 32  # pixels
 N_CELLS = 2  # along x and along y
@@ -28,101 +21,13 @@ N_TIME_CELLS = 3
 WINDOWS_AHEAD = 16  # whose sums are fetched from memory while others are added
 
 
-@dataclass(frozen=True)
-class Votes:
-    """Votes of every pixel: `low` goes into `bin`, `high` into the next direction.
-
-    `bin` is uint8 (row, column); `low` and `high` are float32 (row, column). Bins from 8 on are no
-    directions and have no neighbour: their `high` must be 0.
-    """
-
-    bin: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    @classmethod
-    def empty(cls, n_rows: int, n_columns: int) -> Votes:
-        """Votes of unset values, to be filled by a descriptor."""
-        shape = (n_rows, n_columns)
-        return cls(
-            np.empty(shape, np.uint8), np.empty(shape, np.float32), np.empty(shape, np.float32)
-        )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add_row(
-    bins: np.ndarray, low: np.ndarray, high: np.ndarray, sums: np.ndarray, rest: np.ndarray
-) -> None:
-    """Bring a row of an integral histogram down by a row of votes.
-
-    It lies in `sums`, (column + 1, 8), and `rest`, (column + 1,), the bin that is no direction;
-    `rest` is empty where there is no such bin.
-    """
-    nought, one = fill(np.float32(0)), fill(np.float32(1))
-    direction = ramp()
-    before = choose_equal(direction, nought, fill(np.float32(N_DIRECTIONS - 1)), direction - one)
-    total, rest_total = nought, np.float32(0)
-    for x in range(len(bins)):
-        first = fill(np.float32(bins[x]))
-        votes = choose_equal(first, direction, fill(low[x]), nought)
-        total = total + choose_equal(first, before, fill(high[x]), votes)
-        i = (x + 1) * N_DIRECTIONS
-        store(sums, i, load(sums, i) + total)
-        if len(rest):
-            rest_total += low[x] if bins[x] == N_DIRECTIONS else np.float32(0)
-            rest[x + 1] += rest_total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _integrate(bins: np.ndarray, low: np.ndarray, high: np.ndarray, out: np.ndarray) -> None:
-    """Fill an integral histogram, (row + 1, column + 1, bin)."""
-    sums = np.zeros((out.shape[1], N_DIRECTIONS), np.float32)
-    rest = np.zeros(out.shape[1] * (out.shape[2] - N_DIRECTIONS), np.float32)
-    out[0] = 0
-    for y in range(bins.shape[0]):
-        _add_row(bins[y], low[y], high[y], sums, rest)
-        out[y + 1, :, :N_DIRECTIONS] = sums
-        if len(rest):
-            out[y + 1, :, N_DIRECTIONS] = rest
-
-
-def integrate(votes: Votes, n_bins: int) -> np.ndarray:
-    """Sum votes into an integral histogram.
-
-    Parameters
-    ----------
-    votes
-        One plane of votes.
-    n_bins
-        8 for directions alone, 9 for directions and a zero bin.
-
-    Returns
-    -------
-    ndarray of float32, shape (row + 1, column + 1, n_bins)
-        ``out[y, x]`` is the histogram of the pixels above and left of (x, y).
-    """
-    _check_bins(n_bins)
-    n_rows, n_columns = votes.bin.shape
-    out = np.empty((n_rows + 1, n_columns + 1, n_bins), np.float32)
-    _integrate(votes.bin, votes.low, votes.high, out)
-    return out
-
-
-def _check_bins(n_bins: int) -> None:
-    if n_bins not in (N_DIRECTIONS, N_DIRECTIONS + 1):
-        raise ValueError(
-            f"n_bins must be {N_DIRECTIONS} or {N_DIRECTIONS + 1}, got {n_bins}; vote for "
-            "directions, and for one bin more at most"
-        )
-
-
-def zero_sums(n_slots: int, n_time_cells: int, n_cells: int, n_bins: int) -> np.ndarray:
+def empty_sums(n_slots: int, n_time_cells: int, n_cells: int, n_bins: int) -> np.ndarray:
     """Memory for what `pool` adds up, float32 (time cell, slot, cell x * cell y * bin or more).
 
-    What is behind the bins stays 0: it lets every row begin with whole lanes.
+    What is behind the bins lets every row begin with whole lanes.
     """
     n_values = n_cells * n_cells * n_bins
-    return np.zeros((n_time_cells, n_slots, -(-n_values // WIDTH) * WIDTH), np.float32)
+    return np.empty((n_time_cells, n_slots, -(-n_values // WIDTH) * WIDTH), np.float32)
 
 
 @dataclass(frozen=True)
@@ -131,7 +36,8 @@ class Windows:
 
     `first`, int64 (row + 1,), tells where the windows of every top row begin in `left`, int64 (n,),
     which holds their leftmost columns. In the tracks' order, `order`, int64 (n,), tells where in
-    `left` a track's window is, and `sums`, int64 (n,), the row to which its histogram is added.
+    `left` a track's window is, `sums`, int64 (n,), the row to which its histogram is added, and
+    `begins`, bool (n,), whether it is the row's first.
     """
 
     patch_size: int
@@ -139,6 +45,7 @@ class Windows:
     left: np.ndarray
     order: np.ndarray
     sums: np.ndarray
+    begins: np.ndarray
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -154,6 +61,7 @@ def _place_windows(
     left: np.ndarray,
     order: np.ndarray,
     sums: np.ndarray,
+    begins: np.ndarray,
 ) -> int:
     """Fill the arrays of `Windows` and give the number of windows."""
     n_rows = len(first) - 1
@@ -172,6 +80,7 @@ def _place_windows(
             tops[n] = max(min(y, n_rows - patch_size), 0)
             ends[tops[n]] += 1
             sums[n] = time_cell * len(points) + slot
+            begins[n] = step == time_cell * frames_per_cell
             n += 1
     first[0] = 0
     for y in range(n_rows):
@@ -214,6 +123,7 @@ def place_windows(
     """
     first = np.empty(shape[0] + 1, np.int64)
     left, order, sums = np.empty((3, len(live)), np.int64)
+    begins = np.empty(len(live), np.bool_)
     n = _place_windows(
         points,
         age,
@@ -226,8 +136,9 @@ def place_windows(
         left,
         order,
         sums,
+        begins,
     )
-    return Windows(patch_size, first, left[:n], order[:n], sums[:n])
+    return Windows(patch_size, first, left[:n], order[:n], sums[:n], begins[:n])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -253,7 +164,7 @@ def _cut_strips(
     rest = np.zeros(n_columns + 1 if len(rest_strips) else 0, np.float32)
     for y in range(n_rows + 1):
         if y > 0:
-            _add_row(bins[y - 1], low[y - 1], high[y - 1], row, rest)
+            add_row(bins[y - 1], low[y - 1], high[y - 1], row, rest)
         for border in range(n_borders):
             top = y - border * cell
             if top < 0 and y == n_rows:
@@ -276,6 +187,7 @@ def _add_normalised(
     rest_strips: np.ndarray,
     order: np.ndarray,
     sums: np.ndarray,
+    begins: np.ndarray,
     rootl1: bool,
     out: np.ndarray,
 ) -> None:
@@ -318,7 +230,7 @@ def _add_normalised(
                 place = sums[i] * pitch + k
                 value = load(blocks, (i - start) * pitch + k) * scale
                 value = root(value) if rootl1 else value
-                store(out, place, load(out, place) + value)
+                store(out, place, value if begins[i] else load(out, place) + value)
                 fetch(out, ahead + k)
 
 
@@ -344,14 +256,15 @@ def pool(
     windows
         What `place_windows` returned for the frame.
     out
-        What `zero_sums` returned, with a row for every slot; added to.
+        What `empty_sums` returned, with a row for every slot: a time cell's first frame is put
+        there, the others are added.
     n_cells
         Cells along x and along y; x is the outer one in `out`.
     normalise
         ``"rootl1"``: divide by the sum, then take square roots (Wang & Schmid 2013);
         ``"l2"``: divide by the Euclidean norm (dense trajectories, 2011).
     """
-    _check_bins(n_bins)
+    check_bins(n_bins)
     if normalise not in ("rootl1", "l2"):
         raise ValueError(f"normalise must be 'rootl1' or 'l2', got {normalise!r}; choose one")
     n_rest = n_bins - N_DIRECTIONS
@@ -373,6 +286,38 @@ def pool(
         rest_strips,
         windows.order,
         windows.sums,
+        windows.begins,
         normalise == "rootl1",
         out.reshape(-1, out.shape[2]),
     )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take_means(sums: np.ndarray, slots: np.ndarray, n_frames: np.float32, out: np.ndarray) -> None:
+    """Fill `out`, (track, time cell, value), with the sums of slots over the number of frames."""
+    for i in range(len(slots)):
+        for t in range(out.shape[1]):
+            row, target = sums[t, slots[i]], out[i, t]
+            for k in range(len(target)):
+                target[k] = row[k] / n_frames
+
+
+def take_means(
+    sums: np.ndarray, slots: np.ndarray, n_values: int, *, frames_per_cell: int = 5
+) -> np.ndarray:
+    """Descriptor of complete tracks: float32 (n, time cell * cell x * cell y * bin).
+
+    Parameters
+    ----------
+    sums
+        What `pool` has added up.
+    slots
+        The tracks' slots, int64 (n,).
+    n_values
+        Numbers of a time cell: cells along x, by cells along y, by bins.
+    frames_per_cell
+        Frames of a time cell.
+    """
+    out = np.empty((len(slots), len(sums), n_values), np.float32)
+    _take_means(sums, slots, np.float32(frames_per_cell), out)
+    return out.reshape(len(slots), -1)

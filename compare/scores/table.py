@@ -11,13 +11,9 @@ text with the rest) or a ``.csv`` with a first line ``# trajfuse-scores {...}`` 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,16 +21,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from compare.datasets.dataset import named
-from idt.jobs import whole_file
+from compare.scores import files, names
 
 Kind = Literal["decision", "logit", "probability"]
 KINDS: tuple[str, ...] = get_args(Kind)
-FORMAT = 1
-CSV_MARK = "# trajfuse-scores "
-
-
-class ScoreJoinError(ValueError):
-    """Tables of scores that do not belong together; the message names what differs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,29 +66,55 @@ class ScoreTable:
         object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
         object.__setattr__(self, "scores", _checked_scores(self))
 
-    def aligned(self, ids: Sequence[str], classes: Sequence[str]) -> ScoreTable:
-        """Return the same scores with rows and columns in another order.
+    def aligned(
+        self, ids: Sequence[str], classes: Sequence[str], *, tolerant: Collection[str] = ()
+    ) -> ScoreTable:
+        """Return the same scores with rows and columns in another order, under the names asked for.
+
+        Parameters
+        ----------
+        ids, classes
+            All of this table's names, in the order that is wanted.
+        tolerant
+            What may differ between spellings, see `compare.scores.names.folded`; of classes, only
+            case and characters may. What was renamed is told in the provenance, as ``"matched"``.
 
         Raises
         ------
         ScoreJoinError
             `ids` or `classes` are not exactly this table's own.
         """
-        _require_same("videos", self.ids, ids, self.method, "asked for")
-        _require_same("classes", self.classes, classes, self.method, "asked for")
+        tolerant = names.check_tolerances(tolerant)
+        sides = (self.method, "asked for")
+        of_classes = [each for each in tolerant if each in ("case", "characters")]
+        videos = names.match(self.ids, ids, what="videos", sides=sides, tolerant=tolerant)
+        columns = names.match(
+            self.classes, classes, what="classes", sides=sides, tolerant=of_classes
+        )
         row_of = {id: row for row, id in enumerate(self.ids)}
         column_of = {name: column for column, name in enumerate(self.classes)}
-        rows = [row_of[id] for id in ids]
-        columns = [column_of[name] for name in classes]
+        taken = np.ix_(
+            [row_of[videos[id]] for id in ids], [column_of[columns[name]] for name in classes]
+        )
+        provenance = dict(self.provenance)
+        if tolerant:
+            provenance["matched"] = {
+                "videos": names.account(videos, tolerant),
+                "classes": names.account(columns, of_classes),
+            }
         return replace(
-            self, ids=tuple(ids), classes=tuple(classes), scores=self.scores[rows][:, columns]
+            self,
+            ids=tuple(ids),
+            classes=tuple(classes),
+            scores=self.scores[taken],
+            provenance=provenance,
         )
 
     def save(self, path: str | Path) -> None:
         """Write the table whole or not at all, as ``.npz`` or ``.csv`` by the suffix of `path`."""
         path = Path(path)
         about = {
-            "format": FORMAT,
+            "format": files.FORMAT,
             "kind": self.kind,
             "method": self.method,
             "split": self.split,
@@ -106,12 +122,12 @@ class ScoreTable:
         }
         about_text = json.dumps(about, ensure_ascii=False, allow_nan=False)
         if path.suffix == ".npz":
-            content = _npz_bytes(self, about_text)
+            content = files.npz_bytes(self, about_text)
         elif path.suffix == ".csv":
-            content = _csv_bytes(self, about_text)
+            content = files.csv_bytes(self, about_text)
         else:
             raise ValueError(f"path must end in .npz or .csv, got {str(path)!r}")
-        write_whole(path, content)
+        files.write_whole(path, content)
 
     @classmethod
     def load(
@@ -143,9 +159,9 @@ class ScoreTable:
         if not path.is_file():
             raise FileNotFoundError(f"path must be a table of scores, got {str(path)!r}: no file")
         if path.suffix == ".npz":
-            ids, classes, scores, about = _read_npz(path)
+            ids, classes, scores, about = files.read_npz(path)
         elif path.suffix == ".csv":
-            ids, classes, scores, about = _read_csv(path)
+            ids, classes, scores, about = files.read_csv(path)
         else:
             raise ValueError(f"path must end in .npz or .csv, got {str(path)!r}")
         kind = kind or about.get("kind")
@@ -168,29 +184,34 @@ class ScoreTable:
             raise ValueError(f"{str(path)!r} is no valid table of scores: {error}") from error
 
 
-def join(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
+def join(tables: Sequence[ScoreTable], *, tolerant: Collection[str] = ()) -> list[ScoreTable]:
     """Bring tables into the row and column order of the first, matched by id and class name.
+
+    Parameters
+    ----------
+    tables
+        One or more.
+    tolerant
+        What may differ between spellings, as for `ScoreTable.aligned`; the first table's stay.
 
     Raises
     ------
     ScoreJoinError
         Two tables score other videos or other classes; the message gives the first few on either
-        side and how many there are.
+        side, how many there are, and which tolerances would make them agree.
     """
     if not tables:
         raise ValueError("tables must be one or more, got none")
     first, *others = tables
-    for other in others:
-        _require_same("videos", first.ids, other.ids, first.method, other.method)
-        _require_same("classes", first.classes, other.classes, first.method, other.method)
-    return [first, *(other.aligned(first.ids, first.classes) for other in others)]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, making its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
-        part.write_bytes(content)
+    if not tolerant:
+        for other in others:
+            sides = (first.method, other.method)
+            names.require_same(first.ids, other.ids, what="videos", sides=sides)
+            names.require_same(first.classes, other.classes, what="classes", sides=sides)
+    return [
+        first,
+        *(other.aligned(first.ids, first.classes, tolerant=tolerant) for other in others),
+    ]
 
 
 def _checked_scores(table: ScoreTable) -> np.ndarray:
@@ -234,122 +255,6 @@ def _check_probabilities(ids: Sequence[str], scores: np.ndarray) -> None:
             "probabilities must be 0 or more and sum to 1 in every row, got others for "
             f"{named(rows)}; call the scores 'decision' or 'logit' if that is what they are"
         )
-
-
-def _require_same(
-    what: str, left: Sequence[str], right: Sequence[str], left_name: str, right_name: str
-) -> None:
-    """Raise unless both sides hold the same names, each once, in whatever order."""
-    only_left = [name for name in left if name not in set(right)] if set(left) - set(right) else []
-    missing = set(right) - set(left)
-    only_right = [name for name in right if name in missing]
-    sides = [
-        f"{len(names)} only in {side!r} ({named(names)})"
-        for side, names in ((left_name, only_left), (right_name, only_right))
-        if names
-    ]
-    if sides:
-        raise ScoreJoinError(
-            f"tables of scores must have the same {what}, got {' and '.join(sides)}"
-        )
-    if len(left) != len(right):
-        raise ScoreJoinError(
-            f"tables of scores must name {what} once, got {len(left)} in {left_name!r} and "
-            f"{len(right)} in {right_name!r}"
-        )
-
-
-def _npz_bytes(table: ScoreTable, about: str) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        ids=np.array(table.ids, dtype=np.str_),
-        classes=np.array(table.classes, dtype=np.str_),
-        scores=table.scores,
-        about=np.array(about, dtype=np.str_),
-    )
-    return buffer.getvalue()
-
-
-def _csv_bytes(table: ScoreTable, about: str) -> bytes:
-    buffer = io.StringIO(newline="")
-    buffer.write(CSV_MARK + about + "\r\n")
-    writer = csv.writer(buffer)
-    writer.writerow(["id", *table.classes])
-    for id, row in zip(table.ids, table.scores, strict=True):
-        writer.writerow([id, *(str(score) for score in row)])  # shortest text that reads back
-    return buffer.getvalue().encode()
-
-
-_Parts = tuple[tuple[str, ...], tuple[str, ...], np.ndarray, dict[str, Any]]
-
-
-def _read_npz(path: Path) -> _Parts:
-    try:
-        with zipfile.ZipFile(path):  # np.load would take any other array file for a table
-            pass
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ("ids", "classes", "scores") if name not in file]
-            if missing:
-                raise ValueError(f"it must hold arrays ids, classes and scores, got {file.files}")
-            ids, classes, scores = file["ids"], file["classes"], file["scores"]
-            about = str(file["about"][()]) if "about" in file else "{}"
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is no table of scores: {error}") from error
-    for name, values in (("ids", ids), ("classes", classes)):
-        if values.ndim != 1 or values.dtype.kind != "U":
-            raise ValueError(
-                f"{name} of {str(path)!r} must be a list of texts, got {values.dtype} of shape "
-                f"{values.shape}"
-            )
-    return tuple(ids.tolist()), tuple(classes.tolist()), scores, _parsed_about(about, path)
-
-
-def _read_csv(path: Path) -> _Parts:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} must be a CSV file in UTF-8: {error}") from error
-    about = "{}"
-    if text.startswith(CSV_MARK):
-        about, _, text = text.removeprefix(CSV_MARK).partition("\n")
-    try:
-        header, *rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row
-        ]
-    except (csv.Error, ValueError) as error:
-        raise ValueError(f"{str(path)!r} must be a CSV file with a header: {error}") from error
-    if header[0] != "id" or len(header) < 2:
-        raise ValueError(
-            f"{str(path)!r} must have a header 'id,' and the class names, got {','.join(header)!r}"
-        )
-    scores = np.empty((len(rows), len(header) - 1))
-    for index, row in enumerate(rows):
-        if len(row) != len(header):
-            raise ValueError(
-                f"{str(path)!r} must have {len(header)} cells in every row, got {len(row)} for "
-                f"{row[0]!r}"
-            )
-        try:
-            scores[index] = [float(cell) for cell in row[1:]]
-        except ValueError as error:
-            raise ValueError(
-                f"{str(path)!r} must hold numbers, got for {row[0]!r}: {error}"
-            ) from error
-    return tuple(row[0] for row in rows), tuple(header[1:]), scores, _parsed_about(about, path)
-
-
-def _parsed_about(text: str, path: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{str(path)!r} must describe itself in JSON: {error}") from error
-    if not isinstance(about, dict) or about.get("format", FORMAT) != FORMAT:
-        raise ValueError(
-            f"{str(path)!r} must be of format {FORMAT}, got {text[:60]!r}; "
-            "it was written by another version"
-        )
-    return about
 
 
 def _either(names: Sequence[str]) -> str:
