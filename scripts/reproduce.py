@@ -11,9 +11,9 @@ clips lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED).
 Everything resumes: --runs keeps the runs of the first two with their reports, and trajectories,
 scores of every fold and rows of the stages. A fold whose scores are there, made with the same
 settings, is not trained again. Minutes of each stage are printed and kept in --runs/minutes.csv.
-Intervals are those of the report, by group. Where no other number stands: K = 64 on five folds and
-256 for the headlines, 64,000 trajectories for codebooks, PCA by descriptor to half, C = 100, seed
-0; bags have 1,000 words, the better of 2 starts. `seconds` is processor time without extraction.
+Intervals are those of the report, by group. Where no other number stands: headlines have K = 256 on
+64,000 trajectories, five folds K = 64 on 32,000, bags 1,000 words of 32,000 and 2 starts;
+PCA by descriptor to half, C = 100, seed 0. `seconds` is processor time without extraction.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ SEEDS = (0, 1, 2)
 UT_METHODS = "idt-fv,two-stream,conv-fusion"
 UT_RULES = "average,weighted:0.5/0.25/0.25"  # fixed before the first run
 
-FIVE = {"n_components": 64, "n_samples": 64_000}
+FIVE = {"n_components": 64, "n_samples": 32_000}
 HEADLINE = {"n_components": 256, "n_samples": 64_000}
-BAGS = {"n_words": 1000, "n_init": 2, "n_samples": 64_000}
+BAGS = {"n_words": 1000, "n_init": 2, "n_samples": 32_000}
 HALVES = {"grids": "1x1x1/t2"}
 DIVIDED = {"grids": "1x1x1/t2/h3x1", "rank_pooling": 10}
 # What idt-fv-plus adds to idt-fv, each alone
