@@ -22,7 +22,9 @@ Fuse = Annotated[
     str,
     typer.Option(
         help="Fusion rules, comma-separated: average, average:A+B, weighted:W1/W2/... in the order "
-        "of --methods; 'none' for no fusion. Default: average, where there are two methods."
+        "of --methods, product, max, borda, sci; grid, logistic and svm learn from scores of "
+        "training videos by models that did not see their group; 'none' for no fusion. Default: "
+        "average, where there are two methods."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)]
