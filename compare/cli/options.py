@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -107,6 +107,7 @@ def run_and_report(
     cache: Path | None,
     overwrite: bool,
     line: str,
+    **more: Any,
 ) -> None:
     """Run the benchmark, write the report, and print the table and where the report is."""
     from rich.console import Console
@@ -126,6 +127,7 @@ def run_and_report(
         cache=cache,
         overwrite=overwrite,
         command=line,
+        **more,
     )
     page = report.write(finished, out)
     console = Console()
