@@ -61,9 +61,7 @@ def read_spec(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"spec must be a TOML file, got {str(path)!r}, which does not exist"
-        )
+        raise FileNotFoundError(f"spec must be a TOML file, got {str(path)!r}, which is no file")
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
