@@ -162,8 +162,9 @@ def tvl1_batch(previous: torch.Tensor, current: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     tensor of float32, shape (batch, row, column, 2)
-        (dx, dy) in pixels per frame, on the frames' device; within 0.02 pixels of `idt.flow.tvl1`,
-        on average over a pair.
+        (dx, dy) in pixels per frame, on the frames' device. It differs from that of `idt.flow.tvl1`
+        by rounding, which grows from level to level where little tells the flow: by far below 0.02
+        pixels on small frames, by 0.02 to 0.04 on average on the hardest pairs of 320 x 240.
     """
     for name, frames in (("previous", previous), ("current", current)):
         if frames.ndim != 3 or frames.dtype != torch.uint8 or min(frames.shape) < 1:
