@@ -9,7 +9,8 @@ The inverse is ``(q - 128) * bound / 127``; inside the bound it is at most ``bou
 The flow is DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) with
 OpenCV's preset MEDIUM: at 128 rows it takes about 3 ms a pair on one core, and unlike the preset
 FAST (1 ms) it ends in a variational refinement at full resolution, which keeps displacements far
-below one pixel, common at this size, apart from noise.
+below one pixel, common at this size, apart from noise. Or it is TV-L1 (`idt.flow.tvl1`), which most
+papers on networks used, at several times the time of DIS.
 
 Warped flow (Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.2) is flow less the
 camera's motion, a homography out of flow and SURF matches as in improved trajectories
@@ -18,7 +19,7 @@ camera's motion, a homography out of flow and SURF matches as in improved trajec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,16 +27,18 @@ import cv2
 import numpy as np
 
 from idt import camera
+from idt.flow import tvl1
 from idt.sampling import corners, min_eigenvalues
 
 VERSION = 1  # raised when the same settings give other bytes
 ZERO = 128  # the level of no motion
 LEVELS = 127  # levels on each side of zero
 MIN_SIDE = 32  # pixels; DIS cannot build its pyramid over less
-ALGORITHMS = {
+DIS_PRESETS = {
     "dis-medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
     "dis-fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
 }
+ALGORITHMS = (*DIS_PRESETS, "tvl1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +158,7 @@ def fields(frames: Iterable[np.ndarray], *, settings: FlowSettings) -> Iterator[
         n frames give n - 1 quantised fields ``(dx, dy)``; field k leads from frame k to k + 1. Its
         third and fourth channel, with the flow backward, lead from frame k + 1 to k.
     """
-    dis = cv2.DISOpticalFlow.create(ALGORITHMS[settings.algorithm])
+    between = _between_frames(settings.algorithm)
     previous: np.ndarray | None = None
     for frame in frames:
         if min(frame.shape[:2]) < MIN_SIDE:
@@ -165,10 +168,10 @@ def fields(frames: Iterable[np.ndarray], *, settings: FlowSettings) -> Iterator[
             )
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         if previous is not None:
-            flow = dis.calc(previous, grey, None)  # type: ignore[call-overload]  # None: no start
+            flow = between(previous, grey)
             parts = [flow]
             if settings.backward:
-                parts.append(dis.calc(grey, previous, None))  # type: ignore[call-overload]
+                parts.append(between(grey, previous))
             if settings.warped:
                 motion = homography(previous, grey, flow)
                 parts = [
@@ -177,6 +180,18 @@ def fields(frames: Iterable[np.ndarray], *, settings: FlowSettings) -> Iterator[
                 ]
             yield quantise(np.concatenate(parts, axis=2), bound=settings.bound)
         previous = grey
+
+
+def _between_frames(algorithm: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Give the function from two grey frames to float32 flow, (row, column, 2)."""
+    if algorithm == "tvl1":
+        return tvl1
+    dis = cv2.DISOpticalFlow.create(DIS_PRESETS[algorithm])
+
+    def between(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+        return dis.calc(previous, current, None)  # type: ignore[call-overload]  # None: no start
+
+    return between
 
 
 def homography(previous: np.ndarray, current: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -266,6 +266,20 @@ def highest(context: Any, lanes: Any) -> Any:
 
 
 @_instruction
+def total(context: Any, lanes: Any) -> Any:
+    """Sum of the lanes, a float32, added pairwise from afar: 0 and 4, 1 and 5 and so on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums = arguments[0]
+        for half in (4, 2, 1):
+            order = ir.Constant(_INDICES, [(k + half) % WIDTH for k in range(WIDTH)])
+            sums = builder.fadd(sums, builder.shuffle_vector(sums, sums, order))
+        return builder.extract_element(sums, ir.Constant(_INDEX, 0))
+
+    return types.float32(LANES), generate
+
+
+@_instruction
 def smaller(context: Any, a: Any, b: Any) -> Any:
     """The smaller of two numbers in every lane; `b` where one is NaN."""
 
@@ -341,6 +355,7 @@ def _define(operation: Callable[..., Any], kind: types.Type, instruction: str) -
 _define(operator.add, LANES, "fadd")
 _define(operator.sub, LANES, "fsub")
 _define(operator.mul, LANES, "fmul")
+_define(operator.truediv, LANES, "fdiv")
 _define(operator.add, WHOLES, "add")
 _define(operator.sub, WHOLES, "sub")
 _define(operator.mul, WHOLES, "mul")

@@ -118,12 +118,16 @@ def to_grey(frame: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def bilinear_positions(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+def bilinear_positions(
+    n_in: int, n_out: int, *, ratio: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """First source index, int64 (n_out,), and weight of the second, float32, of a resized axis.
 
-    Both are read-only and kept: a video asks for the same few again and again.
+    `ratio` is the distance of two samples in pixels of the source; None is that of the sizes. Both
+    arrays are read-only and kept: a video asks for the same few again and again.
     """
-    ratio = 1.0 / (n_out / n_in)
+    if ratio is None:
+        ratio = 1.0 / (n_out / n_in)
     position = ((np.arange(n_out) + 0.5) * ratio - 0.5).astype(np.float32)
     first = np.floor(position)
     weight = position - first

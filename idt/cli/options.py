@@ -68,10 +68,10 @@ Features = Annotated[
 Flow = Annotated[
     str | None,
     typer.Option(
-        metavar="farneback|dis|codec",
-        help="Optical flow: the reference program's, dense inverse search, or the motion vectors "
-        "of the video file, which take one scale of a quarter of the resolution, and stabilise "
-        "subtract or none. Default: farneback.",
+        metavar="farneback|dis|tvl1|codec",
+        help="Optical flow: the reference program's, dense inverse search, TV-L1, or the motion "
+        "vectors of the video file, which take one scale of a quarter of the resolution, and "
+        "stabilise subtract or none. Default: farneback.",
     ),
 ]
 FirstScale = Annotated[

@@ -27,7 +27,7 @@ from idt.extract.codec_scale import block_pairs, codec_scale, shrink_to_scale, s
 from idt.extract.options import ExtractOptions
 from idt.extract.source import Picture
 from idt.extract.stages import Stages
-from idt.flow import dis, expand, flow_pyramid, resize_flow
+from idt.flow import dis, expand, flow_pyramid, resize_flow, tvl1
 from idt.pyramid import SCALE_STEP, grey_pyramid, scales, to_grey
 from idt.sampling import corners, min_eigenvalues
 from idt.surf import Keypoints
@@ -173,7 +173,10 @@ class Motion:
         if self.options.flow == "farneback":
             return flow_pyramid(previous.expansions, expansions)
         shrunk = 1 / float(SCALE_STEP)
-        finest = dis(previous.pyramid[0], pyramid[0], quality="quick")
+        if self.options.flow == "tvl1":
+            finest = tvl1(previous.pyramid[0], pyramid[0])
+        else:
+            finest = dis(previous.pyramid[0], pyramid[0], quality="quick")
         flows = [np.ascontiguousarray(np.moveaxis(finest, -1, 0))]
         for level in self.levels[1:]:
             coarser = resize_flow(flows[-1], level.height, level.width, factor=shrunk)

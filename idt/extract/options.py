@@ -12,7 +12,7 @@ from idt.pyramid import MAX_SCALES, PATCH_SIZE
 from idt.sampling import STRIDE
 from idt.tracking import LENGTH
 
-FLOWS = ("farneback", "dis", "codec")
+FLOWS = ("farneback", "dis", "tvl1", "codec")
 SEEDS = 2**64  # that RANSAC's random numbers can start from
 STABILISATIONS = ("rewarp", "subtract", "none")
 FEATURES = ("surf", "akaze", "sift", "orb", "none")
@@ -78,7 +78,8 @@ class ExtractOptions:
         ``"rootl1"`` (Wang & Schmid 2013), or ``"l2"``, as dense trajectories had it in 2011.
     flow
         ``"farneback"``: the reference program's; ``"dis"``: dense inverse search;
-        ``"codec"``: motion vectors of the video file, see `idt.extract.codec_scale`.
+        ``"tvl1"``: total variation and absolute differences, the dearest; ``"codec"``: motion
+        vectors of the video file, see `idt.extract.codec_scale`.
     stabilise
         How the camera's motion is taken out: ``"rewarp"``: flow to the warped frame;
         ``"subtract"``: the homography's displacement taken from the flow; ``"none"``: not at all

@@ -63,7 +63,9 @@ def _resize_plane(
         mix_rows(upper, lower, fraction_y[y], factor, out[y])
 
 
-def resize_flow(flow: np.ndarray, n_rows: int, n_columns: int, *, factor: float) -> np.ndarray:
+def resize_flow(
+    flow: np.ndarray, n_rows: int, n_columns: int, *, factor: float, ratio: float | None = None
+) -> np.ndarray:
     """Bring flow to another level of the pyramid.
 
     Parameters
@@ -74,14 +76,16 @@ def resize_flow(flow: np.ndarray, n_rows: int, n_columns: int, *, factor: float)
         Size of the other level in pixels.
     factor
         What a displacement is multiplied by, usually the ratio of the sizes.
+    ratio
+        Distance of two samples in pixels of `flow`; None for the ratio of the sizes.
 
     Returns
     -------
     ndarray of float32, shape (2, n_rows, n_columns)
     """
     out = lanes.empty(2, n_rows, n_columns)
-    rows = bilinear_positions(flow.shape[1], n_rows)
-    columns = bilinear_positions(flow.shape[2], n_columns)
+    rows = bilinear_positions(flow.shape[1], n_rows, ratio=ratio)
+    columns = bilinear_positions(flow.shape[2], n_columns, ratio=ratio)
     for c in range(2):
         _resize_plane(flow[c], *rows, *columns, np.float32(factor), out[c])
     return out

@@ -27,7 +27,7 @@ def test_negated_flow_stays_on_the_grid() -> None:
     np.testing.assert_array_equal(quantise(-dequantise(levels)), 256 - levels.astype(int))
 
 
-@pytest.mark.parametrize("algorithm", ["dis-medium", "dis-fast"])
+@pytest.mark.parametrize("algorithm", ["dis-medium", "dis-fast", "tvl1"])
 def test_flow_of_a_known_shift(algorithm: str) -> None:
     rng = np.random.default_rng(0)
     large = cv2.GaussianBlur(rng.integers(0, 255, (96, 128, 3), np.uint8), (0, 0), 2.0)
@@ -52,10 +52,17 @@ def test_frames_too_small_for_flow() -> None:
 
 
 def test_unknown_algorithm_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="dis-medium, dis-fast, got 'tvl1'"):
-        FlowSettings(algorithm="tvl1")
+    with pytest.raises(ValueError, match="dis-medium, dis-fast, tvl1, got 'brox'"):
+        FlowSettings(algorithm="brox")
     with pytest.raises(ValueError, match="bound must be above 0"):
         FlowSettings(bound=0.0)
+
+
+def test_tv_l1_says_its_name_and_version() -> None:
+    mine = FlowSettings(algorithm="tvl1").fingerprint()
+    assert mine == {"algorithm": "tvl1", "bound": 20.0, "version": 1}
+    with pytest.raises(ValueError, match="'dis-medium' where 'tvl1' is needed"):
+        check_fingerprint(FlowSettings().fingerprint(), mine, owner="a network")
 
 
 def test_fingerprints_that_differ() -> None:

@@ -290,6 +290,13 @@ def test_inside_boxes_nothing_is_matched(tmp_path):
         Extraction(video, boxes=HumanBoxes(tmp_path / "boxes.txt", (nowhere,) * 5)).table()
 
 
+def test_tracks_on_other_flows_are_about_as_many(pan):
+    for flow in ("dis", "tvl1"):
+        table = extract(GOLDEN / "synthetic_pan.avi", options=ExtractOptions(flow=flow))
+        assert table.info["settings"]["flow"] == flow
+        assert 0.7 <= len(table) / len(pan) <= 1.4
+
+
 def test_presets_yield_to_what_is_asked_for():
     options = ExtractOptions.preset("fast", stride=9, flow="farneback")
     assert (options.stride, options.flow, options.stabilise) == (9, "farneback", "subtract")
@@ -307,7 +314,7 @@ def test_presets_yield_to_what_is_asked_for():
         ({"patch_size": 1}, "patch_size must be at least n_cells"),
         ({"n_time_cells": 16}, "n_time_cells must be at most track_length"),
         ({"first_scale": 8}, "first_scale must be from 0 to max_scales - 1 = 7"),
-        ({"flow": "lucas"}, "flow must be farneback, dis or codec"),
+        ({"flow": "lucas"}, "flow must be farneback, dis, tvl1 or codec"),
         ({"flow": "codec"}, "stabilise must be subtract or none where flow is codec"),
         (
             {"flow": "codec", "stabilise": "none", "first_scale": 1},

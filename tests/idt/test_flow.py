@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from idt import lanes
-from idt.flow import dis, expand, farneback, flow_pyramid, gaussian_kernel
+from idt.flow import dis, expand, farneback, flow_pyramid, gaussian_kernel, tvl1
 from idt.flow.equations import fill_equations
 from idt.flow.median import filter_median
 from idt.pyramid import scales, to_grey
@@ -18,7 +18,7 @@ def _texture(n_rows, n_columns, seed=0):
     return (128 + 40 * smooth / smooth.std()).clip(0, 255)
 
 
-@pytest.mark.parametrize("algorithm", [farneback, dis])
+@pytest.mark.parametrize("algorithm", [farneback, dis, tvl1])
 def test_a_shift_is_found(algorithm):
     texture = _texture(120, 150)
     moved = ndimage.shift(texture, (-1.25, 2.5), order=3, mode="nearest")
@@ -29,7 +29,7 @@ def test_a_shift_is_found(algorithm):
     assert error.mean() < 0.1
 
 
-@pytest.mark.parametrize("algorithm", [farneback, dis])
+@pytest.mark.parametrize("algorithm", [farneback, dis, tvl1])
 def test_equal_frames_do_not_move(algorithm):
     texture = _texture(64, 80).astype(np.uint8)
     # The outermost pixels have no second quadratic to compare with.
@@ -39,6 +39,7 @@ def test_equal_frames_do_not_move(algorithm):
 def test_a_constant_frame_gives_finite_flow():
     black = np.zeros((40, 50), np.uint8)
     assert np.isfinite(farneback(black, black)).all()
+    assert not tvl1(black, black).any()
 
 
 def test_frames_must_be_grey_and_of_one_size():

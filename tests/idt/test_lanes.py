@@ -26,6 +26,7 @@ from idt.lanes import (
     smaller,
     to_floats,
     to_wholes,
+    total,
 )
 from idt.lanes import store as put
 
@@ -46,7 +47,9 @@ def _calculate(a, b, out, extremes):
     put(out, 10 * WIDTH, choose_above(x, y, x, y))
     put(out, 11 * WIDTH, rint(fill(np.float32(4)) * x))
     put(out, 12 * WIDTH, absolute(x))
+    put(out, 13 * WIDTH, x / y)
     extremes[0], extremes[1], extremes[2] = lowest(x), highest(x), bits_above(x, y)
+    extremes[3] = total(x)
 
 
 def test_operations_are_those_of_numpy():
@@ -55,7 +58,7 @@ def test_operations_are_those_of_numpy():
         a, b = rng.normal(size=(2, 3 + WIDTH)).astype(np.float32)
         a[3] = rng.integers(-9, 9) / 8  # four times that may lie halfway between whole numbers
         x, y = a[3:], np.abs(b[:WIDTH])
-        out, extremes = np.empty((13, WIDTH), np.float32), np.empty(3, np.float32)
+        out, extremes = np.empty((14, WIDTH), np.float32), np.empty(4, np.float32)
         _calculate(a, y, out, extremes)
         expected = [
             x + y,
@@ -71,9 +74,13 @@ def test_operations_are_those_of_numpy():
             np.maximum(x, y),
             np.rint(4 * x),
             np.abs(x),
+            x / y,
         ]
         np.testing.assert_array_equal(out, np.float32(expected))
-        np.testing.assert_array_equal(extremes, [x.min(), x.max(), 2 ** np.arange(WIDTH) @ (x > y)])
+        pairs = x[:4] + x[4:]
+        pairs = pairs[:2] + pairs[2:]
+        bits = 2 ** np.arange(WIDTH) @ (x > y)
+        np.testing.assert_array_equal(extremes, [x.min(), x.max(), bits, pairs[0] + pairs[1]])
 
 
 @njit
