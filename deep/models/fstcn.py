@@ -50,6 +50,7 @@ from deep.backbones.tower import Tower
 from deep.clips import ClipSpec
 from deep.late_fusion import WEIGHTS, fuse_scores
 from deep.models._fstcn_tables import VARIANTS
+from deep.models._options import check_choices
 
 __all__ = ["FINE_TUNE", "INPUT", "RECIPE", "VARIANTS", "build", "clips"]
 D_T, S_T, L_T = 9, 5, 16  # frames from one to its difference; between frames; frames in a clip
@@ -316,7 +317,7 @@ def build(
     segments
         Length l_t of a clip; None for 16 with the paper's layers and 6 with others.
     padding
-        Of ``scl``: ``none`` or ``same``.
+        Of ``scl`` alone: ``none`` or ``same``.
     places
         Of the T-P operator: ``channels`` or ``batch``.
     kernels
@@ -336,20 +337,21 @@ def build(
     frozen
         Stages of the backbone, from the front, that do not learn.
     """
-    for name, value, valid in (
-        ("padding", padding, PADDINGS), ("places", places, PLACES), ("paths", paths, PATHS),
-        ("kernels", str(kernels), KERNELS), ("stage", str(stage), STAGES), ("weigh", weigh, WEIGHTS)
-    ):  # fmt: skip
-        if value not in valid:
-            raise ValueError(
-                f"{name} must be one of {', '.join(valid)}, got {value!r}; choose one of these"
-            )
-    name = backbones.resolve(backbone)
+    if "/" in backbone:
+        raise ValueError(f"backbone must be one name, got {backbone!r}; FstCN has one tower")
+    paper = (name := backbones.resolve(backbone)).startswith("scl")
+    check_choices(
+        padding=(padding, PADDINGS if paper else PADDINGS[:1]),
+        places=(places, PLACES),
+        paths=(paths, PATHS),
+        kernels=(str(kernels), KERNELS),
+        stage=(str(stage), STAGES),
+        weigh=(weigh, WEIGHTS),
+    )
     if segments is not None and segments < 1:
         raise ValueError(f"segments must be at least 1, got {segments}; the default is {L_T}")
-    if name in ("scl", "scl-tiny") and padding == "same":
+    if padding == "same" and not name.startswith("scl-same"):
         name = name.replace("scl", "scl-same")
-    paper = name.startswith("scl")
     widths = SMALL if not paper else TINY if name.endswith("tiny") else PAPER
     tower = Tower(name, modality="rgb", n_times=1, last=LAST.get(name), frozen=frozen)
     network = FstCN(

@@ -40,6 +40,7 @@ from deep import backbones
 from deep.backbones.tower import Tower
 from deep.clips import ClipSpec
 from deep.late_fusion import fit_svm, stacked_softmax
+from deep.models._options import check_choices
 from deep.models._two_stream_tables import VARIANTS
 
 __all__ = ["FINE_TUNE", "INPUT", "RECIPE", "VARIANTS", "build", "clips"]
@@ -339,13 +340,7 @@ def build(
     partial_bn
         Whether batch normalisation but for each tower's first keeps its statistics and weights.
     """
-    for name, value, valid in (
-        ("streams", streams, STREAMS), ("motion", motion, MOTIONS), ("late", late, LATE)
-    ):  # fmt: skip
-        if value not in valid:
-            raise ValueError(
-                f"{name} must be one of {', '.join(valid)}, got {value!r}; choose one of these"
-            )
+    check_choices(streams=(streams, STREAMS), motion=(motion, MOTIONS), late=(late, LATE))
     if late != "average" and streams != "both":
         raise ValueError(f"late must be average for one stream, got {late!r}; leave it out")
     if stack < 1:
@@ -353,6 +348,11 @@ def build(
     if motion == "rgb-difference" and backbone.startswith("slow-fusion"):
         raise ValueError(
             f"backbone must see one frame beside RGB differences, got {backbone!r}; use flow"
+        )
+    if tasks and (streams == "spatial" or late.startswith("joint") or min(tasks) < 2):
+        raise ValueError(
+            "tasks must be numbers of classes from 2, for a temporal stream of its own, got "
+            f"{tuple(tasks)} with streams={streams!r} and late={late!r}; leave them out"
         )
     clips(stack=stack, stacking=stacking, motion=motion)  # refuses an unknown stacking
     names = backbones.pair(backbone)

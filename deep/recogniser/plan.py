@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
+
+import torch
 
 from deep import backbones, models
 from deep.clips import ClipSpec
-from deep.data import Cutting
+from deep.data import Cutting, training_batches
 from deep.flow import FlowSettings
+from deep.predict import predict
+from deep.train import train
 
 CUTTING_OPTIONS = ("size", "scale", "mirror", "subtract_mean")
 LOOP_OPTIONS = (
@@ -98,21 +103,37 @@ def settle(
         raise ValueError(
             f"recipe must be of {', '.join(options)}, got {', '.join(unknown)}; choose among these"
         )
-    segments = segments or given.pop("segments", None)
-    strides = strides or given.pop("strides", None)
+    for function, names in (
+        (ClipSpec, ("segments", "strides")),
+        (FlowSettings, ("warped",)),
+        (Cutting, CUTTING_OPTIONS),
+        (train, LOOP_OPTIONS),
+        (training_batches, BATCH_OPTIONS[:1]),
+        (predict, VIEW_OPTIONS),
+    ):
+        given |= models.of_kind(function, part(given, names))
+    own_segments, own_strides = given.pop("segments", None), given.pop("strides", None)
+    segments = own_segments if segments is None else segments
+    strides = own_strides if strides is None else strides
     flow = replace(flow, warped=given.pop("warped", flow.warped))
     tuned = module.FINE_TUNE if backbone in backbones.PRETRAINED else {}
     sides = [side for name in backbones.pair(backbone) if (side := backbones.side(name))]
     needed = {"size": max(sides)} if sides else {}
     recipe = {**module.RECIPE, **tuned, **needed, **published, **given}
     for name in ("epochs", "batch_size", "passes", "n_clips"):
-        if recipe[name] < 1:
-            raise ValueError(f"{name} must be at least 1, got {recipe[name]}; give a number")
-    build = {"backbone": backbone, **part(recipe, own)}
+        if not isinstance(recipe[name], Integral) or recipe[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {recipe[name]!r}; give a number")
+    build = {"backbone": backbone, **models.checked(model, part(recipe, own))}
     spec = models.clips(model, **build)
-    spec = replace(spec, segments=segments or spec.segments, strides=strides or spec.strides)
+    spec = replace(
+        spec,
+        segments=spec.segments if segments is None else segments,
+        strides=strides or spec.strides,
+    )
     if "segments" in models.options(model):
         build["segments"] = spec.segments
+    with torch.device("meta"):  # without weights: what cannot be built is refused right now
+        module.build(2, **build)
     both_ways = flow.backward or spec.stacking == "bi-directional"
     return Plan(
         backbone,

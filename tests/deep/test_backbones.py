@@ -170,11 +170,10 @@ def test_doubled_channels_come_in() -> None:
 
 def test_slow_fusion_has_four_two_and_one_steps_in_time() -> None:
     for n_frames, first in ((10, 4), (11, 5)):
-        network = SlowFusion(3 * n_frames)
-        assert network.conv1.kernel_size == (first, 7, 7)
         with torch.device("meta"):
             clip = torch.empty(1, 3 * n_frames, 224, 224)
             network = SlowFusion(3 * n_frames)
+        assert network.conv1.kernel_size == (first, 7, 7)
         assert network.run(clip, until="relu1").shape == (1, 96, 4, 109, 109)
         assert network.run(clip, until="relu2").shape == (1, 256, 2, 26, 26)
         assert network(clip).shape == (1, 512, 13, 13)

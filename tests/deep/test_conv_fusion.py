@@ -241,6 +241,9 @@ def test_bilinear_vectors() -> None:
         ({"start": "x"}, "start must be one of identity, gaussian, identity-gaussian, got 'x'"),
         ({"backbone": "resnet-18-tiny", "at": "layer2", "fusion": "concat"}, "got doubled"),
         ({"at": "fc8", "fusion": "sum", "stop_gradient": True}, "where only logits are fused"),
+        ({"stack": 0}, "stack must be at least 1, got 0"),
+        ({"segments": 0}, "segments must be at least 1, got 0"),
+        ({"backbone": "slow-fusion-tiny/cnn-m-2048-tiny"}, "one frame must not be slow-fusion"),
         ({"backbone": "resnet"}, "backbone must be auto, small, .*, got 'resnet'"),
     ],
 )

@@ -226,6 +226,8 @@ def test_views_are_fused_as_softmax_scores() -> None:
         ({"weigh": "x"}, "weigh must be one of crops, clips, none, got 'x'"),
         ({"segments": 0}, "segments must be at least 1, got 0"),
         ({"backbone": "x"}, "backbone must be auto, small, .*, got 'x'"),
+        ({"backbone": "scl-tiny/scl-tiny"}, "backbone must be one name, got 'scl-tiny/scl-tiny'"),
+        ({"backbone": "small", "padding": "same"}, "padding must be one of none, got 'same'"),
         ({"frozen": 9}, "frozen must be 0 to 4 for scl-tiny, got 9"),
     ],
 )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -165,3 +166,45 @@ def test_a_network_is_one_file(
         sys.modules.pop("deep.models.frame_average", None)
         monkeypatch.undo()
         importlib.reload(recogniser)
+
+
+def test_options_of_another_kind() -> None:
+    given = {"fusion": 3, "stack": 2.5}
+    with pytest.raises(ValueError, match=r"stack must be a whole number, got 2\.5; such as 10"):
+        models.checked("conv-fusion", given)
+    assert models.checked("fstcn", {"kernels": 3, "frozen": np.int64(2), "dropout": 0}) == {
+        "kernels": "3", "frozen": 2, "dropout": 0
+    }  # fmt: skip
+    assert models.checked("two-stream", {"frozen": [1, 2]}) == {"frozen": (1, 2)}
+    assert models.checked("conv-fusion", {"at": None, "segments": None}) == {
+        "at": None, "segments": None
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"option of fstcn must be of auxiliary, .*, got fusion"):
+        models.checked("fstcn", {"fusion": "sum"})
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (
+            "conv-fusion",
+            {"stop_gradient": "maybe"},
+            "must be true or false, got 'maybe'; such as f",
+        ),
+        (
+            "conv-fusion",
+            {"frozen": 3},
+            r"a list of 2, each a whole number, got 3; such as \[0, 0\]",
+        ),
+        ("conv-fusion", {"frozen": [1]}, r"a list of 2, each a whole number, got \(1,\)"),
+        ("conv-fusion", {"scales": [1, "a"]}, r"a list of 2, each a number, got \(1, 'a'\)"),
+        ("conv-fusion", {"segments": "x"}, "segments must be a whole number or null, got 'x'"),
+        ("conv-fusion", {"stack": True}, "stack must be a whole number, got True"),
+        ("two-stream", {"tasks": 5}, r"tasks must be a list, each a whole number, got 5; such as"),
+        ("two-stream", {"dropout": "x"}, "dropout must be a number, got 'x'; such as 0.5"),
+        ("fstcn", {"padding": False}, "padding must be a text, got False"),
+    ],
+)
+def test_kinds_in_words(model: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        models.checked(model, options)

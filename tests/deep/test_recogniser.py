@@ -243,6 +243,15 @@ def test_wrong_options(clips: Clips, tmp_path: Path) -> None:
         NetworkRecogniser(model="vgg").settings()
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         NetworkRecogniser(recipe={"batch_size": 0}).settings()
+    for wrong, message in (
+        ({"late": "x"}, "late must be one of average, svm"),  # before any video is read
+        ({"segments": 0}, "segments must be at least 1, got 0"),
+        ({"strides": 3}, r"strides must be a list of 2, each a whole number, got 3"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"passes": "x"}, "passes must be at least 1, got 'x'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NetworkRecogniser(model="two-stream", backbone="small", recipe=wrong).settings()
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"bad\.mp4"):

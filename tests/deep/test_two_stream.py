@@ -242,6 +242,13 @@ def test_wrong_fusion_learning() -> None:
         ({"stack": 5, "stacking": "bi-directional"}, "even for a bi-directional stack, got 5"),
         ({"late": "svm", "streams": "spatial"}, "late must be average for one stream"),
         ({"late": "joint-fc7"}, "cnn-m-2048, vgg-16, .*for late='joint-fc7', got 'small'"),
+        ({"tasks": (1,)}, r"tasks must be numbers of classes from 2, .* got \(1,\)"),
+        ({"tasks": (5,), "streams": "spatial"}, "a temporal stream of its own, got .*'spatial'"),
+        (
+            {"tasks": (5,), "late": "joint-fc7", "backbone": "cnn-m-2048-tiny"},
+            "a temporal stream of its own, got .*'joint-fc7'",
+        ),
+        ({"backbone": "slow-fusion-tiny"}, "backbone of flow must not be slow-fusion-tiny"),
         ({"backbone": "small/slow"}, "backbone must be auto, small, .*, got 'slow'"),
         (
             {"backbone": "slow-fusion-tiny/small", "motion": "rgb-difference"},
