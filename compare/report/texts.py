@@ -133,7 +133,8 @@ def about_intervals(findings: Findings) -> str:
             f"{'pairs' if n > 1 else 'pair'}."
         )
         smallest = 2.0 ** (1 - findings.n_units)
-        if n * smallest >= LEVEL:
+        flipped = all("sign-flip" in pair.test.method for pair in findings.pairs)
+        if flipped and n * smallest >= LEVEL:
             text += (
                 f" With {findings.n_units} {findings.unit}s no p can be below {p_value(smallest)}, "
                 f"nor below {LEVEL} after the adjustment: nothing can be told apart here, however "
