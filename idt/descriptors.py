@@ -22,6 +22,9 @@ from numba import njit
 from idt.histogram import N_DIRECTIONS, Votes
 from idt.surf import fast_atan2
 
+# Bin of a direction and bin of its mirror image add up to this, modulo 8: left and right change
+# places where the x component changes its sign, up and down where the y component does.
+LEFT_RIGHT, UP_DOWN = 4, 0
 ZERO_FLOW = np.float32(0.4)  # pixels per frame; slower flow votes for the zero bin
 
 
@@ -38,11 +41,16 @@ class Descriptor:
     vote
         ``vote(grey, flow, votes)`` fills the votes from the previous grey frame, uint8
         (row, column), and the stabilised flow, float32 (2, row, column).
+    mirror_sum
+        ``LEFT_RIGHT`` or ``UP_DOWN``: what changes places where left and right of the video do.
+        The flow's x component changes its sign in a mirror, and with it both of its gradients:
+        that along x, turned twice, stays as it was.
     """
 
     name: str
     n_bins: int
     vote: Callable[[np.ndarray, np.ndarray, Votes], None]
+    mirror_sum: int
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -116,10 +124,10 @@ def vote_mbhy(grey: np.ndarray, flow: np.ndarray, votes: Votes) -> None:
     _vote_gradients(flow[1], votes.bin, votes.low, votes.high)
 
 
-HOG = Descriptor("hog", N_DIRECTIONS, vote_hog)
-HOF = Descriptor("hof", N_DIRECTIONS + 1, vote_hof)
-MBHX = Descriptor("mbhx", N_DIRECTIONS, vote_mbhx)
-MBHY = Descriptor("mbhy", N_DIRECTIONS, vote_mbhy)
+HOG = Descriptor("hog", N_DIRECTIONS, vote_hog, LEFT_RIGHT)
+HOF = Descriptor("hof", N_DIRECTIONS + 1, vote_hof, LEFT_RIGHT)
+MBHX = Descriptor("mbhx", N_DIRECTIONS, vote_mbhx, UP_DOWN)
+MBHY = Descriptor("mbhy", N_DIRECTIONS, vote_mbhy, LEFT_RIGHT)
 
 HISTOGRAM_DESCRIPTORS = (HOG, HOF, MBHX, MBHY)
 

@@ -1,7 +1,8 @@
 """The folder of a run: whether it may be used, what it holds, what its files are called.
 
 Only a folder that is new, empty, or of a run is ever written to. ``run.json`` says which videos,
-splits, seed and version the folder belongs to; scores of another run are never taken for its own.
+splits, seed and version the folder belongs to, videos by their content; scores of another run are
+never taken for its own.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def open_folder(folder: Path, identity: Mapping[str, Any], overwrite: bool) -> N
     """Make the folder this run's: new, emptied, or found to be of the same run."""
     path = folder / RUN_FILE
     if path.is_file() and overwrite:
-        shutil.rmtree(folder / "scores", ignore_errors=True)
+        for name in ("scores", "held-out"):
+            shutil.rmtree(folder / name, ignore_errors=True)
         for name in WRITTEN:
             (folder / name).unlink(missing_ok=True)
     elif path.is_file():
@@ -52,14 +54,19 @@ def open_folder(folder: Path, identity: Mapping[str, Any], overwrite: bool) -> N
 
 def score_path(folder: Path, split: str, label: str) -> Path:
     """Return where the scores of a method or fusion rule for a split stand."""
-    return folder / "scores" / _slug(split) / f"{_slug(label)}.npz"
+    return folder / "scores" / slug(split) / f"{slug(label)}.npz"
+
+
+def held_out_path(folder: Path, split: str, n_folds: int, label: str) -> Path:
+    """Return where a method's scores of a split's training videos stand, held out in folds."""
+    return folder / "held-out" / slug(split) / f"{n_folds}-folds" / f"{slug(label)}.npz"
 
 
 def check_names(names: Sequence[str]) -> None:
     """Raise ValueError where two names would be one file's."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(_slug(name).casefold(), name)
+        other = seen.setdefault(slug(name).casefold(), name)
         if other != name:
             raise ValueError(
                 f"names must differ in letters or digits, got {other!r} and {name!r}, whose scores "
@@ -67,10 +74,15 @@ def check_names(names: Sequence[str]) -> None:
             )
 
 
+def slug(name: str) -> str:
+    """Write a name so that it can be a file's on any system."""
+    return re.sub(r"[^\w.+=-]+", "-", name).strip("-.")[:120] or "unnamed"
+
+
 def identity_of(dataset: Dataset, *, seed: int, version: str) -> dict[str, Any]:
     """Return what must agree for scores of an earlier run to be taken."""
     clips = [
-        [clip.id, clip.label, clip.group, clip.path.stat().st_size]
+        [clip.id, clip.label, clip.group, _content(clip.path)]
         for clip in sorted(dataset.videos, key=lambda clip: clip.id)
     ]
     splits = [[split.name, sorted(split.train), sorted(split.test)] for split in dataset.splits]
@@ -101,10 +113,13 @@ def _require_same_run(path: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
+def _content(path: Path) -> str:
+    """Digest of a video's bytes; of a folder of images, of their names and bytes."""
+    if path.is_dir():
+        return _digest([[each.name, _content(each)] for each in sorted(path.iterdir())])
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
-
-
-def _slug(name: str) -> str:
-    """Write a name so that it can be a file's on any system."""
-    return re.sub(r"[^\w.+=-]+", "-", name).strip("-.")[:120] or "unnamed"

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from compare.cli import demo, fuse, import_scores, published, report, run, significance
+from compare.cli import demo, doctor, fuse, import_scores, published, report, run, significance
 from compare.cli.options import PROGRAM
 
 SHOWN = (ValueError, OSError, TypeError, ImportError)  # errors with a message made for users
@@ -57,6 +57,8 @@ def compare_root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 2 for an error, 130 when interrupted.
+
+    1 is the doctor's, for a finding that would make results wrong.
 
     Errors that a user can act on are one line on standard error; ``--debug``, anywhere on the
     line, shows where they came from.
@@ -118,6 +120,9 @@ def _deep(context: typer.Context) -> None:
 @app.command("compare", context_settings=FORWARDED, help="Compare, fuse and report.")
 def _compare(context: typer.Context) -> None:
     compare_app(context.args, prog_name=f"{PROGRAM} compare", obj=context.obj)
+
+
+app.command("doctor")(doctor.doctor)
 
 
 def _forward(package: str, context: typer.Context) -> None:

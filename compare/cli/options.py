@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,9 @@ Fuse = Annotated[
     str,
     typer.Option(
         help="Fusion rules, comma-separated: average, average:A+B, weighted:W1/W2/... in the order "
-        "of --methods; 'none' for no fusion. Default: average, where there are two methods."
+        "of --methods, product, max, borda, sci; grid, logistic and svm learn from scores of "
+        "training videos by models that did not see their group; 'none' for no fusion. Default: "
+        "average, where there are two methods."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)]
@@ -105,6 +107,7 @@ def run_and_report(
     cache: Path | None,
     overwrite: bool,
     line: str,
+    **more: Any,
 ) -> None:
     """Run the benchmark, write the report, and print the table and where the report is."""
     from rich.console import Console
@@ -124,6 +127,7 @@ def run_and_report(
         cache=cache,
         overwrite=overwrite,
         command=line,
+        **more,
     )
     page = report.write(finished, out)
     console = Console()

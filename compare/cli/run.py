@@ -1,10 +1,10 @@
-"""The command ``trajfuse compare run``."""
+"""The command ``trajfuse compare run``: a run from flags, from a file, or from both."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,18 +23,39 @@ from compare.cli.options import (
 
 def run(
     context: typer.Context,
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with options of this command under their names (as inner_folds); paths "
+            "are relative to the file. What the command line says wins."
+        ),
+    ] = None,
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="CSV (path,label,...), folder of class folders, or the files of a published set: "
             "UCF101's or HMDB51's split files, or with --form others."
         ),
-    ],
+    ] = None,
     methods: Annotated[
-        str, typer.Option(help="Comma-separated, e.g. idt-fv,conv-fusion or idt-fv:n_components=64")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run goes on.")],
+        str | None,
+        typer.Option(
+            help="Comma-separated, e.g. idt-fv,conv-fusion or idt-fv:n_components=64; early fusion "
+            "of encodings: early:idt-fv/frame-features."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; an unfinished run goes on.")
+    ] = None,
     fuse: Fuse = "",
+    inner_folds: Annotated[
+        int,
+        typer.Option(
+            help="Folds by group of the training videos, for rules that learn: each method is "
+            "trained once more for each fold.",
+            min=2,
+        ),
+    ] = 5,
     form: Annotated[
         str | None,
         typer.Option(
@@ -78,17 +99,46 @@ def run(
     """Fit methods on a data set's training videos, score its test videos, fuse, and report."""
     from compare import datasets
 
+    asked = _asked(context, spec)
     loaded = datasets.load(
-        data,
-        form=form,
-        videos=videos,
-        folds=folds,
-        group_pattern=group_pattern,
-        seed=seed,
-        allow_missing=allow_missing,
-        allow_outside=allow_outside,
+        asked["data"],
+        form=asked["form"],
+        videos=asked["videos"],
+        folds=asked["folds"],
+        group_pattern=asked["group_pattern"],
+        seed=asked["seed"],
+        allow_missing=asked["allow_missing"],
+        allow_outside=asked["allow_outside"],
     )
-    line = shlex.join([PROGRAM, *(context.obj or ())])
     run_and_report(
-        loaded, methods, fuse, out, seed, workers, quiet, no_yardsticks, cache, overwrite, line
+        loaded,
+        asked["methods"],
+        asked["fuse"],
+        asked["out"],
+        asked["seed"],
+        asked["workers"],
+        quiet,
+        asked["no_yardsticks"],
+        asked["cache"],
+        overwrite,
+        shlex.join([PROGRAM, *(context.obj or ())]),
+        n_inner_folds=asked["inner_folds"],
     )
+
+
+def _asked(context: typer.Context, spec: Path | None) -> dict[str, Any]:
+    """Return the options: those of the command line, then those of the file, then the defaults."""
+    from compare.benchmark.spec_file import KEYS, read_spec
+
+    asked = {key: context.params[key] for key in KEYS}
+    for key, value in ({} if spec is None else read_spec(spec)).items():
+        source = context.get_parameter_source(key)
+        if source is None or source.name != "COMMANDLINE":
+            asked[key] = value
+    lacking = [key for key in ("data", "methods", "out") if asked[key] is None]
+    if lacking:
+        raise ValueError(
+            f"{lacking[0]} must be given, got none; add --{lacking[0]}, or a line "
+            f"{lacking[0]} = ... to a file for --spec"
+        )
+    return asked

@@ -33,6 +33,9 @@ def show(title: str, columns: Sequence[str], rows: Rows, form: Form) -> None:
         _print_table(title, columns, rows)
 
 
+LONGEST_UNBROKEN = 9  # characters
+
+
 def as_csv(columns: Sequence[str], rows: Rows) -> str:
     """Return CSV text with a header."""
     buffer = io.StringIO(newline="")
@@ -56,10 +59,15 @@ def _print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="", title_justify="left")
-    for column, right in zip(columns, _right_columns(columns, rows), strict=True):
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="", title_justify="left", padding=0)
+    for k, right in enumerate(_right_columns(columns, rows)):
+        # Long texts make room for short ones, which stay on one line.
+        is_short = max(len(row[k]) for row in [columns, *rows]) <= LONGEST_UNBROKEN
         table.add_column(
-            column, justify="right" if right else "left", no_wrap=right, overflow="fold"
+            columns[k],
+            justify="right" if right else "left",
+            no_wrap=right or is_short,
+            overflow="fold",
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))

@@ -86,6 +86,12 @@ def extract(
             help="Frames from one sampling of new points to the next. Default: 1.",
         ),
     ] = None,
+    frame_step: Annotated[
+        int | None,
+        typer.Option(
+            help="Work on every so many frames, as if the others were not there. Default: 1."
+        ),
+    ] = None,
     start: Start = 0,
     end: End = None,
     human_boxes: HumanBoxes = None,
@@ -155,6 +161,7 @@ def extract(
         max_scales=scales,
         first_scale=first_scale,
         interval=interval,
+        frame_step=frame_step,
         descriptors=descriptors,
         normalise=normalise,
         flow=flow,

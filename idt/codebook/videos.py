@@ -196,12 +196,7 @@ def _join(
     """One batch of several blocks."""
     meta = np.concatenate([part for part, _ in held])
     if n_frames is not None:
-        meta[:, -1] = time_positions(
-            meta[:, 0],
-            start=extraction.start,
-            n_frames=n_frames,
-            track_length=extraction.options.track_length,
-        )
+        meta[:, -1] = time_positions(meta[:, 0], **extraction.clock(n_frames))
     names = held[0][1]
     descriptors = {name: np.concatenate([part[name] for _, part in held]) for name in names}
     return Batch(descriptors, meta[:, POSITIONS])
@@ -209,10 +204,10 @@ def _join(
 
 def _count_frames(extraction: Extraction) -> int:
     """Number of frames that an extraction will work on."""
-    start, stop = extraction.start, extraction.stop
+    start, stop, step = extraction.start, extraction.stop, extraction.options.frame_step
     if extraction.path is not None:
         source = frames(extraction.path, start=start, stop=stop, max_side=extraction.max_side)
-        return sum(1 for _ in source)
+        return len(range(0, sum(1 for _ in source), step))
     try:
         n_given = len(extraction.video)  # type: ignore[arg-type]  # what has no length is refused
     except TypeError:
@@ -220,4 +215,4 @@ def _count_frames(extraction: Extraction) -> int:
             "video must be a file or a sequence of frames where a grid divides time, got frames "
             "without a length; give a list of them"
         ) from None
-    return len(range(n_given)[start:stop])
+    return len(range(n_given)[start:stop:step])

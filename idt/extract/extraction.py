@@ -61,7 +61,8 @@ class Extraction:
     Raises
     ------
     ValueError
-        The range of frames holds none, or `max_side` is less than 1 pixel.
+        The range of frames holds none, `max_side` is less than 1 pixel, or homographies from frame
+        to frame are given where frames are left out.
     """
 
     def __init__(
@@ -81,6 +82,11 @@ class Extraction:
         if stop == start:
             raise ValueError(f"stop must be above start = {start}, got {stop}; raise it")
         self.options = options or ExtractOptions()
+        if homographies is not None and self.options.frame_step > 1:
+            raise ValueError(
+                f"frame_step must be 1 where homographies are given, got {self.options.frame_step};"
+                " they go from frame to frame"
+            )
         self.homographies = homographies
         self.boxes = boxes
         self.start, self.stop, self.max_side = start, stop, max_side
@@ -105,11 +111,11 @@ class Extraction:
 
     @property
     def expected_frames(self) -> int | None:
-        """Number of frames in the range by the file's own count; None where it does not say."""
+        """Number of frames to work on by the file's own count; None where it does not say."""
         if not self.declared_frames:
             return None
         stop = self.declared_frames if self.stop is None else min(self.stop, self.declared_frames)
-        return max(stop - self.start, 0)
+        return len(range(self.start, stop, self.options.frame_step))
 
     @property
     def expected_steps(self) -> int | None:
@@ -123,7 +129,7 @@ class Extraction:
         meta = np.concatenate(
             [np.zeros((0, len(META_COLUMNS)), np.float32), *(b.meta for b in blocks)]
         )
-        meta[:, -1] = time_positions(meta[:, 0], **self._clock())
+        meta[:, -1] = time_positions(meta[:, 0], **self.clock(self.n_frames))
         descriptors = {
             name: np.concatenate(
                 [np.zeros((0, size), np.float32), *(b.descriptors[name] for b in blocks)]
@@ -159,7 +165,7 @@ class Extraction:
                     with self.stages("output"):
                         writer.append(block.meta, block.descriptors)
             with self.stages("output"):
-                writer.finish(self.info(), **self._clock())
+                writer.finish(self.info(), **self.clock(self.n_frames))
         return n_rows
 
     def blocks(self) -> Iterator[Block]:
@@ -196,8 +202,9 @@ class Extraction:
             threads=self.threads,
             stages=self.stages,
         )
-        end = self.start + self.n_frames
-        if self.boxes is not None and (self.stop is None or end < self.stop):
+        end = self.start + self.n_frames  # known only where no frame is left out
+        whole = self.options.frame_step == 1 and (self.stop is None or end < self.stop)
+        if self.boxes is not None and whole:
             self.boxes.check_length(end)
 
     def dimensions(self) -> dict[str, int]:
@@ -242,12 +249,19 @@ class Extraction:
             "notes": notes,
         }
 
-    def _clock(self) -> dict[str, int]:
-        """What places in time are told from."""
+    def clock(self, n_frames: int) -> dict[str, int]:
+        """What places in time are told from, in the video's frames, see `time_positions`.
+
+        Parameters
+        ----------
+        n_frames
+            Number of frames that are worked on.
+        """
+        step = self.options.frame_step
         return {
             "start": self.start,
-            "n_frames": self.n_frames,
-            "track_length": self.options.track_length,
+            "n_frames": n_frames * step,
+            "track_length": self.options.track_length * step,
         }
 
     def _pictures(self) -> Iterator[Picture]:
@@ -257,6 +271,7 @@ class Extraction:
             name=self.name,
             start=self.start,
             stop=self.stop,
+            step=self.options.frame_step,
             max_side=self.max_side,
             threads=self.threads,
             with_vectors=self.options.flow == "codec",

@@ -17,6 +17,15 @@ SEEDS = 2**64  # that RANSAC's random numbers can start from
 STABILISATIONS = ("rewarp", "subtract", "none")
 FEATURES = ("surf", "akaze", "sift", "orb", "none")
 NORMALISATIONS = ("rootl1", "l2")
+POSITIVE = (
+    "track_length",
+    "stride",
+    "n_cells",
+    "n_time_cells",
+    "max_scales",
+    "interval",
+    "frame_step",
+)
 
 # What each preset changes.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -59,6 +68,10 @@ class ExtractOptions:
         ``flow="codec"`` there is one scale, a quarter of the full resolution along x and y.
     interval
         Frames from one seeding to the next.
+    frame_step
+        Frames of the video from one that is worked on to the next, as if the others were not there:
+        the skips of multi-skip feature stacking (Lan et al., CVPR 2015). Frames keep the video's
+        numbers; lengths in frames count those that are worked on.
     descriptors
         Names of those that are kept; what is left out costs nothing.
     normalise
@@ -90,6 +103,7 @@ class ExtractOptions:
     max_scales: int = MAX_SCALES
     first_scale: int = 0
     interval: int = 1
+    frame_step: int = 1
     descriptors: tuple[str, ...] = DESCRIPTORS
     normalise: str = "rootl1"
     flow: str = "farneback"
@@ -100,8 +114,7 @@ class ExtractOptions:
     seed: int = SEED
 
     def __post_init__(self) -> None:
-        positive = ("track_length", "stride", "n_cells", "n_time_cells", "max_scales", "interval")
-        for name in positive:
+        for name in POSITIVE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}; raise it")
         if not 0 <= self.first_scale < self.max_scales:
@@ -157,6 +170,11 @@ class ExtractOptions:
             raise ValueError(
                 "stabilise must be subtract or none where flow is codec, got 'rewarp'; a file has "
                 "no motion vectors to a warped frame"
+            )
+        if self.frame_step > 1:
+            raise ValueError(
+                f"frame_step must be 1 where flow is codec, got {self.frame_step}; motion vectors "
+                "go from frame to frame"
             )
         if self.first_scale:
             raise ValueError(

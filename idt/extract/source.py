@@ -74,6 +74,7 @@ def pictures(
     name: str,
     start: int,
     stop: int | None,
+    step: int,
     max_side: int | None,
     threads: int,
     with_vectors: bool,
@@ -89,6 +90,8 @@ def pictures(
         What errors call arrays.
     start, stop, max_side, threads
         As in `idt.extract.Extraction`.
+    step
+        From one frame that is given to the next.
     with_vectors
         Give the flow of the codec's motion vectors, and grey frames.
     stages
@@ -106,7 +109,7 @@ def pictures(
         source = _plain(video, name, max_side, threads, stages)
     for picture in islice(source, stop):
         n_decoded += 1
-        if picture.index >= start:
+        if picture.index >= start and (picture.index - start) % step == 0:
             yield picture
     if n_decoded <= start:
         path = video if isinstance(video, Path) else name

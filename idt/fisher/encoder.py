@@ -86,6 +86,18 @@ class FisherVectorEncoder:
         return parts
 
     @property
+    def channels(self) -> dict[tuple[str, str, int], slice]:
+        """Where each cell of each part stands in the vector: ``channels["hog", "h3x1", 0]``."""
+        channels, start = {}, 0
+        for part, gmm in self.codebook.gmms_.items():
+            for grid in self.grids:
+                for cell in range(grid.n_cells):
+                    stop = start + count_features(gmm, weights=self.weights)
+                    channels[part, grid.name, cell] = slice(start, stop)
+                    start = stop
+        return channels
+
+    @property
     def n_features(self) -> int:
         """Length of the vector."""
         return max(part.stop for part in self.parts.values())

@@ -98,44 +98,12 @@ def _solve_row(equations: np.ndarray, regulariser: float, u: np.ndarray, v: np.n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _iterate(
-    first: np.ndarray,
-    second: np.ndarray,
-    border: np.ndarray,
-    taps: np.ndarray,
-    regulariser: float,
-    flow: np.ndarray,
-) -> None:
-    """Renew the flow of a level once.
-
-    The equations of a row are made before its flow is overwritten and kept for as many rows as the
-    window needs, so that they never leave the cache.
-    """
-    n_rows, n_columns = flow.shape[1:]
-    width = (n_columns + WIDTH - 1) // WIDTH * WIDTH
-    ring = np.empty((RING_ROWS, 5, width), np.float32)
-    averaged = np.empty((2, 5, width), np.float32)
-    windows = np.empty((3, width // WIDTH), np.float32)
-    padded = np.empty((2, n_columns + 2 * MARGIN), np.float32)
-    weight_x = np.ones(width, np.float32)
-    for x in range(min(len(border), n_columns)):
-        weight_x[x] *= border[x]
-        weight_x[n_columns - 1 - x] *= border[x]
-    ahead = 0
-    for y in range(0, n_rows, 2):
-        while ahead < min(y + 2 + WINDOW_RADIUS, n_rows):
-            weight_y = np.float32(1)
-            if ahead < len(border):
-                weight_y *= border[ahead]
-            if ahead >= n_rows - len(border):
-                weight_y *= border[n_rows - 1 - ahead]
-            u, v = flow[0, ahead], flow[1, ahead]
-            equations = ring[ahead % RING_ROWS]
-            fill_equations(first, second, u, v, ahead, weight_y, weight_x, windows, equations)
-            ahead += 1
-        _average_rows(ring, y, n_rows, taps, padded, averaged)
-        for r in range(min(2, n_rows - y)):
-            _solve_row(averaged[r], regulariser, flow[0, y + r], flow[1, y + r])
+def _weigh_border(border: np.ndarray, n: int, out: np.ndarray) -> None:
+    """Weights of n rows or columns: those of the border at both ends, 1 between them."""
+    out[:] = 1
+    for k in range(min(len(border), n)):
+        out[k] *= border[k]
+        out[n - 1 - k] *= border[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -146,13 +114,39 @@ def _solve_level(
     taps: np.ndarray,
     regulariser: float,
     flow: np.ndarray,
-    out: np.ndarray,
 ) -> None:
-    """Flow of a level into `out`, from `flow`, which is lost."""
+    """Renew the flow of a level as often as it takes.
+
+    The equations of a row are made before its flow is overwritten and kept for as many rows as the
+    window needs, so that they never leave the cache.
+    """
+    n_rows, n_columns = flow.shape[1:]
+    width = (n_columns + WIDTH - 1) // WIDTH * WIDTH
+    ring = np.empty((RING_ROWS, 5, width), np.float32)
+    averaged = np.empty((2, 5, width), np.float32)
+    windows = np.empty((3, width // WIDTH), np.float32)
+    padded = np.empty((2, n_columns + 2 * MARGIN), np.float32)
+    weight_x, weight_y = np.empty(width, np.float32), np.empty(n_rows, np.float32)
+    _weigh_border(border, n_columns, weight_x)
+    _weigh_border(border, n_rows, weight_y)
     for _ in range(ITERATIONS):
-        _iterate(first, second, border, taps, regulariser, flow)
-    for c in range(2):
-        filter_median(flow[c], out[c])
+        for y in range(0, n_rows, 2):
+            ahead = y + WINDOW_RADIUS if y > 0 else 0
+            for v in range(ahead, min(y + 2 + WINDOW_RADIUS, n_rows)):
+                fill_equations(
+                    first,
+                    second,
+                    flow[0, v],
+                    flow[1, v],
+                    v,
+                    weight_y[v],
+                    weight_x,
+                    windows,
+                    ring[v % RING_ROWS],
+                )
+            _average_rows(ring, y, n_rows, taps, padded, averaged)
+            for r in range(min(2, n_rows - y)):
+                _solve_row(averaged[r], regulariser, flow[0, y + r], flow[1, y + r])
 
 
 WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
@@ -179,8 +173,10 @@ def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[
         else:
             flow = lanes.empty(2, n_rows, n_columns)
             flow[:] = 0
+        _solve_level(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow)
         solved = lanes.empty(2, n_rows, n_columns)
-        _solve_level(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow, solved)
+        for c in range(2):
+            filter_median(flow[c], solved[c])
         flows.append(solved)
     return flows[::-1]
 

@@ -252,7 +252,7 @@ def detect_keypoints(integral: np.ndarray, threshold: np.float32) -> np.ndarray:
     """
     n_rows, n_columns = integral.shape[0] - 1, integral.shape[1] - 1
     found = np.empty((n_rows * n_columns // 16 + 16, 4), np.float32)
-    n_found = 0
+    n_found = int(np.int64(0))  # a literal would have the kernel below compiled twice
     sizes = np.empty(N_LAYERS, np.int64)
     phases = integral.reshape(-1)
     for octave in range(N_OCTAVES):

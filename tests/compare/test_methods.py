@@ -82,3 +82,20 @@ def test_the_methods_of_the_demo_exist_and_take_their_options() -> None:
     names = {method.name for method in asked}
     methods.check(asked, methods.find(names))
     assert names == {"idt-fv", "two-stream"}
+
+
+def test_options_of_the_classical_recognisers_are_read_from_text() -> None:
+    (method,) = methods.parse_methods(
+        "dt-fv:descriptors=mbhx/mbhy:grids=1x1x1/t2:frame_steps=1/2:mirror=true:n_components=64"
+    )
+    factories = methods.find([method.name])
+    methods.check([method], factories)
+    settings = factories[method.name](**method.options).settings()
+    assert settings["descriptors"] == ["mbhx", "mbhy"]
+    assert settings["grids"] == ["1x1x1", "t2"]
+    assert [each["frame_step"] for each in settings["extraction"]] == [1, 2]
+    assert settings["extraction"][0]["stabilise"] == "none"
+    assert settings["extraction"][0]["normalise"] == "l2"
+    assert settings["mirror"] is True
+    with pytest.raises(ValueError, match="options of 'dt-fv' must be among n_samples, C, grids"):
+        methods.check([Method("dt-fv", {"grid": 2})], factories)

@@ -29,6 +29,7 @@ OPTIONS = [
     (("-t", "--time-cells"), "5", "n_time_cells", 5),
     (("-A", "--scales"), "2", "max_scales", 2),
     (("-I", "--interval"), "3", "interval", 3),
+    (("--frame-step",), "2", "frame_step", 2),
     (("--first-scale",), "1", "first_scale", 1),
     (("--descriptors",), "mbhx, hog", "descriptors", ("hog", "mbhx")),
     (("--normalise",), "l2", "normalise", "l2"),
@@ -104,7 +105,7 @@ def test_help_tells_the_defaults_and_the_presets():
         text = ",".join(default) if isinstance(default, tuple) else str(default)
         assert helps[names[-1]].endswith(f"Default: {text}."), names
         told += 1
-    assert told == 13
+    assert told == 14
     for changes in PRESETS.values():
         for setting, value in changes.items():
             assert f"{setting.replace('_', ' ')} {value}" in helps["--preset"]

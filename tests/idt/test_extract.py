@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from idt.camera import HumanBoxes
+from idt.codebook.videos import batches
 from idt.extract import PRESETS, Extraction, ExtractOptions, extract
 from idt.trajectories import META_COLUMNS, Trajectories, agreement
 from idt.video import VideoError, read
@@ -223,6 +224,32 @@ def test_an_interval_seeds_less_often():
     )
 
 
+def test_a_frame_step_works_on_every_so_many_frames():
+    options = ExtractOptions(frame_step=2, track_length=6)
+    extraction = Extraction(GOLDEN / "synthetic_pan.avi", start=1, options=options)
+    assert extraction.expected_frames == 12
+    table = extraction.table()
+    assert extraction.n_frames == 12
+    assert len(table) > 20
+    given = read(GOLDEN / "synthetic_pan.avi", start=1)[::2]
+    alone = extract(given, options=ExtractOptions(track_length=6))
+    for name in alone.descriptors:
+        np.testing.assert_array_equal(table.descriptors[name], alone.descriptors[name])
+    np.testing.assert_array_equal(table.column("frame"), 1 + 2 * alone.column("frame"))
+    np.testing.assert_array_equal(table.meta[:, 1:9], alone.meta[:, 1:9])
+    np.testing.assert_allclose(table.column("t_pos"), alone.column("t_pos"), atol=1e-6)
+    (batch,) = batches(extraction, with_time=True)
+    np.testing.assert_array_equal(batch.positions, table.meta[:, -3:])
+
+
+def test_what_goes_from_frame_to_frame_allows_no_frame_step():
+    options = ExtractOptions(frame_step=2)
+    with pytest.raises(ValueError, match="frame_step must be 1 where homographies are given"):
+        Extraction(GOLDEN / "synthetic_pan.avi", options=options, homographies={1: np.eye(3)})
+    with pytest.raises(ValueError, match="frame_step must be 1 where flow is codec, got 2"):
+        ExtractOptions.preset("codec", frame_step=2)
+
+
 @pytest.mark.parametrize("features", ["akaze", "sift", "orb", "none"])
 def test_other_features_find_the_same_camera(pan, features):
     table = extract(GOLDEN / "synthetic_pan.avi", options=ExtractOptions(features=features))
@@ -276,6 +303,7 @@ def test_presets_yield_to_what_is_asked_for():
     ("option", "message"),
     [
         ({"track_length": 0}, "track_length must be at least 1"),
+        ({"frame_step": 0}, "frame_step must be at least 1"),
         ({"patch_size": 1}, "patch_size must be at least n_cells"),
         ({"n_time_cells": 16}, "n_time_cells must be at most track_length"),
         ({"first_scale": 8}, "first_scale must be from 0 to max_scales - 1 = 7"),

@@ -147,7 +147,8 @@ class TestGrids:
     )
     def test_every_cell_is_encoded_by_itself(self, codebook: Codebook, options: dict) -> None:
         video = made_video(400)
-        found = FisherVectorEncoder(codebook, grids=self.GRIDS, **options).encode(video)
+        encoder = FisherVectorEncoder(codebook, grids=self.GRIDS, **options)
+        found = encoder.encode(video)
         options = dict(options)
         final = options.pop("final_l2", False)
         expected = []
@@ -168,6 +169,9 @@ class TestGrids:
             vector /= np.linalg.norm(vector)
         assert found.shape == vector.shape
         assert relative_difference(found, vector) < RELATIVE
+        by_channel = [found[place] for place in encoder.channels.values()]
+        assert [len(part) for part in by_channel] == [len(part) for part in expected]
+        np.testing.assert_array_equal(np.concatenate(by_channel), found)
 
     @given(order=st.permutations(range(60)), cuts=st.lists(st.integers(0, 60), max_size=3))
     @settings(max_examples=25, deadline=None)

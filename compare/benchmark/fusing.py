@@ -1,0 +1,136 @@
+"""Fusion rules over a run's scores: fixed ones, and those that learn from its training videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare import fusion, metrics
+from compare.benchmark import run_folder
+from compare.benchmark.result import Result
+from compare.benchmark.scoring import keep
+from compare.datasets import Dataset
+from compare.fusion import FusionRule
+from compare.scores import ScoreTable
+
+# A method's label and the position of a split give scores of the split's training videos.
+HeldOut = Callable[[str, int], ScoreTable]
+
+
+def check(rules: Sequence[FusionRule]) -> None:
+    """Refuse rules over rules that learn: their scores of training videos have seen the labels."""
+    learned = {rule.name for rule in rules if rule.learns}
+    for rule in rules:
+        over = [name for name in rule.methods if name in learned]
+        if over:
+            raise ValueError(
+                f"fusion rule {rule.name!r} must not be over rules that learn, got "
+                f"{', '.join(map(repr, over))}; fuse their methods by one rule"
+            )
+
+
+def fused(
+    rules: Sequence[FusionRule],
+    tables: Mapping[str, Sequence[ScoreTable]],
+    dataset: Dataset,
+    folder: Path,
+    held_out: HeldOut,
+) -> list[Result]:
+    """Fuse methods' tables by each rule, keep the scores in the run's folder, and measure them.
+
+    Parameters
+    ----------
+    rules
+        In their order; a rule may be over earlier fixed ones.
+    tables
+        By method, one per split.
+    dataset, folder
+        Of the run.
+    held_out
+        Called for rules that learn only.
+    """
+    known = {name: list(each) for name, each in tables.items()}
+    fixed = {rule.name: rule for rule in rules if not rule.learns}
+    made: dict[tuple[str, int], ScoreTable] = {}
+
+    def training(name: str, index: int) -> ScoreTable:
+        """Held-out scores of a method, or of a fixed rule over methods."""
+        if (name, index) not in made:
+            made[name, index] = (
+                fusion.fuse([training(m, index) for m in fixed[name].methods], fixed[name])
+                if name in fixed
+                else held_out(name, index)
+            )
+        return made[name, index]
+
+    results = []
+    for rule in rules:
+        of_rule = [
+            _fused_split(rule, known, dataset, index, training)
+            for index in range(len(dataset.splits))
+        ]
+        for table in of_rule:
+            keep(table, run_folder.score_path(folder, table.split, rule.name))
+        known[rule.name] = of_rule
+        seconds = 0.0
+        if rule.learns:
+            members = _members(rule, fixed)
+            pairs = [(name, index) for name in members for index in range(len(of_rule))]
+            seconds = sum(_seconds(training(*pair)) for pair in pairs)
+        results.append(_result(rule, of_rule, dataset, seconds))
+    return results
+
+
+def _members(rule: FusionRule, fixed: Mapping[str, FusionRule]) -> set[str]:
+    """Methods of a rule, and of the fixed rules that it is over."""
+    each = [_members(fixed[name], fixed) if name in fixed else {name} for name in rule.methods]
+    return set().union(*each)
+
+
+def _fused_split(
+    rule: FusionRule,
+    tables: Mapping[str, Sequence[ScoreTable]],
+    dataset: Dataset,
+    index: int,
+    training: HeldOut,
+) -> ScoreTable:
+    tested = [tables[name][index] for name in rule.methods]
+    if not rule.learns:
+        return fusion.fuse(tested, rule)
+    groups = dataset.groups
+    learned = fusion.fit(
+        rule,
+        [training(name, index) for name in rule.methods],
+        dataset.truth,
+        test=dataset.splits[index].test,
+        groups=groups,
+    )
+    return learned.apply(tested, groups=groups)
+
+
+def _result(
+    rule: FusionRule, of_rule: Sequence[ScoreTable], dataset: Dataset, seconds: float
+) -> Result:
+    settings: dict[str, Any] = dict(of_rule[0].provenance)
+    if rule.learns:
+        by_split = {table.split: dict(table.provenance["weights"]) for table in of_rule}
+        mean = {name: float(np.mean([w[name] for w in by_split.values()])) for name in rule.methods}
+        settings |= {"weights": mean, "weights by split": by_split}
+        rule = replace(rule, weights=tuple(mean.values()))
+    return Result(
+        label=rule.name,
+        role="fusion",
+        tables=tuple(of_rule),
+        evaluation=metrics.evaluate(of_rule, dataset.truth, groups=dataset.groups),
+        fit_seconds=seconds,
+        settings=settings,
+        rule=rule,
+    )
+
+
+def _seconds(table: ScoreTable) -> float:
+    return float(table.provenance["fit_seconds"] + table.provenance["score_seconds"])

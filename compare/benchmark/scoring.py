@@ -1,0 +1,114 @@
+"""One recogniser on one split: fitted, asked for scores, and those kept in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare.benchmark.methods import Factory, Method, Recogniser
+from compare.benchmark.result import versions
+from compare.datasets import Dataset, Split
+from compare.scores import ScoreTable
+
+
+def scored(
+    method: Method, factory: Factory, split: Split, dataset: Dataset, common: Mapping[str, Any]
+) -> ScoreTable:
+    """Fit one recogniser on a split's training videos and score its test videos."""
+    with _named(method, split):
+        recogniser = factory(**common)
+        paths, labels, groups = training(split, dataset)
+        clock = time.perf_counter()
+        recogniser.fit(paths, labels, groups=groups, class_names=list(dataset.class_names))
+        fitted = time.perf_counter()
+        clips = dataset.by_id
+        values = recogniser.scores([clips[id].path for id in split.test])
+        seconds = fitted - clock, time.perf_counter() - fitted
+        return _table(recogniser, values, split.test, method, split, dataset, common, seconds)
+
+
+def cross_scored(
+    method: Method, factory: Factory, split: Split, dataset: Dataset, common: Mapping[str, Any]
+) -> ScoreTable | None:
+    """Let a recogniser score a split's training videos group by group; None where it cannot."""
+    with _named(method, split):
+        recogniser = factory(**common)
+        own = getattr(recogniser, "cross_scores", None)
+        if own is None:
+            return None
+        paths, labels, groups = training(split, dataset)
+        clock = time.perf_counter()
+        values = own(paths, labels, list(split.train) if groups is None else groups)
+        seconds = time.perf_counter() - clock, 0.0
+        return _table(recogniser, values, split.train, method, split, dataset, common, seconds)
+
+
+def training(split: Split, dataset: Dataset) -> tuple[list[Path], list[int], list[str] | None]:
+    """Return paths, labels and groups (None where there are none) of a split's training videos."""
+    clips = dataset.by_id
+    label_of = {name: label for label, name in enumerate(dataset.class_names)}
+    train = [clips[id] for id in split.train]
+    groups = None if dataset.groups is None else [str(clip.group) for clip in train]
+    return [clip.path for clip in train], [label_of[clip.label] for clip in train], groups
+
+
+def keep(table: ScoreTable, path: Path) -> None:
+    """Write the CSV first: the npz is what says that a method is finished."""
+    table.save(path.with_suffix(".csv"))
+    table.save(path)
+
+
+def taken(
+    path: Path, method: Method, split: Split, dataset: Dataset, ids: tuple[str, ...]
+) -> ScoreTable:
+    """Read what `keep` wrote, after a check that it is of this method, split and videos."""
+    table = ScoreTable.load(path)
+    if (table.method, table.split) != (method.label, split.name):
+        raise ValueError(
+            f"{str(path)!r} must hold the scores of {method.label!r} for {split.name!r}, got those "
+            f"of {table.method!r} for {table.split!r}; remove it or start over with --overwrite"
+        )
+    return table.aligned(ids, dataset.class_names)
+
+
+def _table(
+    recogniser: Recogniser,
+    values: np.ndarray,
+    ids: tuple[str, ...],
+    method: Method,
+    split: Split,
+    dataset: Dataset,
+    common: Mapping[str, Any],
+    seconds: tuple[float, float],
+) -> ScoreTable:
+    return ScoreTable(
+        ids=ids,
+        classes=dataset.class_names,
+        scores=values,
+        kind=getattr(recogniser, "score_kind", "decision"),
+        method=method.label,
+        split=split.name,
+        provenance={
+            "settings": json.loads(json.dumps(recogniser.settings(), default=str)),
+            "seed": common["seed"],
+            "fit_seconds": round(seconds[0], 3),
+            "score_seconds": round(seconds[1], 3),
+            "versions": versions(),
+        },
+    )
+
+
+@contextmanager
+def _named(method: Method, split: Split) -> Iterator[None]:
+    """Add to an error which method and split it comes from."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"(in method {method.label!r}, {split.name!r})")
+        raise
