@@ -20,7 +20,10 @@ from compare.scores import write_whole
 
 FORMAT = 1
 RUN_FILE = "run.json"
-WRITTEN = ("results.json", "results.csv", "report.md", "report.html")
+WRITTEN = (
+    *("results.json", "labels.csv", "results.csv", "pairs.csv", "videos.csv"),
+    *("report.html", "report.md", "report.tex"),
+)
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

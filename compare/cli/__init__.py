@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from compare.cli import demo, doctor, fuse, import_scores, published, run, significance
+from compare.cli import demo, doctor, fuse, import_scores, published, report, run, significance
 from compare.cli.options import PROGRAM
 
 SHOWN = (ValueError, OSError, TypeError, ImportError)  # errors with a message made for users
@@ -46,6 +46,7 @@ compare_app.command()(demo.demo)
 compare_app.command("import")(import_scores.import_scores)
 compare_app.command()(fuse.fuse)
 compare_app.command("test")(significance.compare_tables)
+compare_app.command()(report.report)
 compare_app.command()(published.published)
 
 

@@ -88,7 +88,7 @@ def compare_tables(
     methods = {name: significance.outcomes(of) for name, of in evaluations.items()}
     groups = None if no_groups else known.groups
     gains = significance.gains(
-        methods, _gains_asked(gain or []), groups=groups, confidence=confidence, seed=seed
+        methods, gains_asked(gain or []), groups=groups, confidence=confidence, seed=seed
     )
     pairs = significance.compare(
         methods,
@@ -144,7 +144,8 @@ def _pairs_asked(
     return [] if gains else list(combinations(methods, 2))
 
 
-def _gains_asked(texts: Sequence[str]) -> list[tuple[str, str, str | None]]:
+def gains_asked(texts: Sequence[str]) -> list[tuple[str, str, str | None]]:
+    """Read BASE,FUSED and BASE,FUSED,CONTROL."""
     asked: list[tuple[str, str, str | None]] = []
     for text in texts:
         names = text.split(",")

@@ -1,238 +1,299 @@
-"""What a report says: everything that the page shows, as plain texts and numbers."""
+"""What the page shows: everything as plain texts and numbers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from compare import metrics
-from compare.benchmark import Result, Role, Run
-from compare.intervals import Interval
+from compare.report.findings import LEVEL, Findings, Rank
+from compare.report.pareto import Point, amount, picture
+from compare.report.study import Entry, Study
+from compare.report.texts import (
+    about_intervals,
+    best_of,
+    change_text,
+    duration,
+    headline,
+    n_right,
+    p_value,
+    percent,
+    points,
+    range_text,
+    verdict,
+)
+from compare.report.videos import Disputed
+from compare.significance import Comparison, Gain
 
 MAX_CELLS_SHOWN = 16  # classes up to which a confusion matrix is a table with numbers
 MAX_NARROW, LONG_NAME = 8, 12  # classes, and characters of a name, that fit a third of the page
-HEAT_LEVELS = 8
 N_CONFUSIONS = 12  # most frequent confusions listed beside a heat map
-ROLES: tuple[tuple[Role, str], ...] = (
-    ("method", "Methods"),
-    ("fusion", "Fused"),
-    ("yardstick", "Yardsticks"),
+MAX_MATRICES = 16  # methods whose confusions are shown
+MAX_SETTINGS = 8000  # characters of a method's settings that the page shows
+COSTS = (
+    ("seconds", "seconds", "Time to fit and score"),
+    ("memory_bytes", "bytes", "Peak memory"),
+    ("parameters", "parameters", "Parameters"),
 )
 
 
-def page_content(run: Run) -> dict[str, Any]:
-    """Return everything that the page shows, as texts and numbers."""
-    dataset = run.dataset
-    classes = run.results[0].evaluation.classes
-    tested = run.results[0].evaluation.confusion.sum(axis=1)
+def page_content(
+    study: Study,
+    findings: Findings,
+    disputed: Sequence[Disputed],
+    thumbnails: Mapping[str, str],
+    *,
+    n_videos: int,
+) -> dict[str, Any]:
+    """Return everything that the page shows; lists of videos end after `n_videos`."""
+    classes = study.classes
+    entries = [rank.entry for rank in findings.ranks]
+    tested = study.entries[0].evaluation.confusion.sum(axis=1)
+    compared = study.of("method", "fusion")
     return {
-        "name": dataset.name,
-        "headline": headline(run),
-        "figures": _figures(run),
-        "protocol": dataset.protocol,
-        "intervals": _about_intervals(run),
-        "n_videos": len(dataset.videos),
+        "name": study.name,
+        "headline": headline(study),
+        "verdict": verdict(study, findings),
+        "figures": _figures(study, findings),
+        "protocol": study.protocol,
+        "intervals": about_intervals(findings),
+        "unit": findings.unit,
+        "n_videos": len({p.id for p in entries[0].evaluation.predictions}),
         "n_classes": len(classes),
-        "n_groups": len(set((dataset.groups or {}).values())),
-        "grouped": dataset.groups is not None,
-        "splits": [
-            {"name": s.name, "n_train": len(s.train), "n_test": len(s.test)} for s in dataset.splits
-        ],
+        "n_units": findings.n_units,
+        "grouped": findings.unit == "group",
+        "n_seeds": max(len(entry.evaluations) for entry in entries),
+        "splits": _splits(study),
         "chance": 100 / len(classes),
-        "sections": [
-            {"heading": heading, "role": role, "rows": [_row(r) for r in run.of(role)]}
-            for role, heading in ROLES
-            if run.of(role)
-        ],
-        "results": [_row(result) for result in run.results],
+        "sections": _sections(findings),
+        "results": [{"label": e.label, "role": e.role} for e in entries],
+        "pairs": [_pair(pair) for pair in findings.pairs],
+        "gains": [_gain(gain) for gain in findings.gains],
         "recalls": [
-            {
-                "name": name,
-                "n_tested": int(tested[index]),
-                "values": [_number(r.evaluation.recall[index]) for r in run.results],
-            }
-            for index, name in enumerate(classes)
+            {"name": name, "n_tested": int(tested[k]), "values": [_recall(e, k) for e in entries]}
+            for k, name in enumerate(classes)
         ],
-        "gains": [_gain(result, run) for result in run.of("fusion")],
-        "confusions": [_confusion(result) for result in run.results],
+        "changes": [_change(entry, study, n_videos) for entry in study.of("fusion")],
+        "confusions": [_confusion(entry) for entry in entries[:MAX_MATRICES]],
+        "n_left_out": max(0, len(entries) - MAX_MATRICES),
         "as_tables": len(classes) <= MAX_CELLS_SHOWN,
         "wide": len(classes) > MAX_NARROW or max(map(len, classes)) > LONG_NAME,
         "classes": classes,
-        "excluded": [{"id": bad.id, "reason": bad.reason} for bad in run.excluded],
-        "unable": dict(run.unable),
-        "seed": run.seed,
-        "command": run.command,
-        "started": run.started.replace("T", " ").replace("+00:00", " UTC"),
-        "seconds": duration(run.seconds),
-        "memory": {name: f"{n / 2**30:.2f} GiB" for name, n in run.peak_memory.items()},
-        "versions": dict(run.versions),
+        "voters": [entry.label for entry in compared],
+        "n_disputed": len(disputed),
+        "disputed": [_disputed(row, thumbnails) for row in disputed[:n_videos]],
+        "pictured": bool(thumbnails),
+        "costs": _costs(findings),
+        "pareto": _pareto(findings),
+        "excluded": study.excluded,
+        "unable": study.unable,
+        "caveats": {e.label: e.caveat for e in study.entries if e.caveat},
+        "seed": study.seed,
+        "command": study.command,
+        "started": study.started.replace("T", " ").replace("+00:00", " UTC"),
+        "seconds": None if study.seconds is None else duration(study.seconds),
+        "memory": {name: f"{n / 2**30:.2f} GiB" for name, n in study.peak_memory.items()},
+        "versions": study.versions,
         "settings": [
-            {
-                "label": result.label,
-                "text": json.dumps(dict(result.settings), indent=2, ensure_ascii=False),
-                "resumed": result.resumed,
-            }
-            for result in run.results
+            {"label": e.label, "text": _settings(e), "resumed": e.resumed} for e in study.entries
         ],
     }
 
 
-def headline(run: Run) -> str:
-    """Say in a sentence or two what the first fusion rule, or the best method, got.
-
-    The rule is the first as given, not the best on the test; the method that it is held against
-    is the best on the test, which favours the method.
-    """
-    best = _best(run.of("method"))
-    fused = run.of("fusion")
-    right = best.evaluation.n_right
-    tested = best.evaluation.n_tested
-    if not fused:
-        return f"{best.label} is right on {right} of {tested} test videos ({_share(best)})."
-    gained = fused[0].evaluation.n_right - right
-    verdict = f"{abs(gained)} {'more' if gained > 0 else 'fewer'}" if gained else "as many"
-    return (
-        f"{fused[0].label} is right on {fused[0].evaluation.n_right} of {tested} test videos "
-        f"({_share(fused[0])}); the best single method, {best.label}, on {right} "
-        f"({_share(best)}): {verdict}."
-    )
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it: ``0.42 s``, ``12.3 s``, ``4 min 05 s``, ``1 h 02 min``."""
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def percent(share: float) -> str:
-    """Write a share in percent with one digit."""
-    return f"{100 * share:.1f}"
-
-
-def range_text(interval: Interval | None) -> str:
-    """Write an interval in whole percent."""
-    return "–" if interval is None else f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
-
-
-def _figures(run: Run) -> list[dict[str, str]]:
+def _figures(study: Study, findings: Findings) -> list[dict[str, str]]:
     """Return the few numbers at the head of the page."""
-    best, fused = _best(run.of("method")), run.of("fusion")
+    best, fused = best_of(study.of("method") or study.entries), study.of("fusion")
+    interval_of = {rank.entry.label: rank.standing.interval for rank in findings.ranks}
     shown = [
         {
-            "value": percent(result.evaluation.accuracy),
+            "value": percent(entry.accuracy),
             "unit": "%",
-            "label": result.label,
-            "role": result.role,
-            "note": f"{range_text(result.evaluation.by_video)} at 95 %",
+            "label": entry.label,
+            "role": entry.role,
+            "note": f"{range_text(interval_of[entry.label])} at 95 %",
         }
-        for result in [*fused[:1], best]
+        for entry in dict.fromkeys([*fused[:1], best])
     ]
-    if fused:
-        points = 100 * (fused[0].evaluation.accuracy - best.evaluation.accuracy)
+    if fused and best is not fused[0]:
         found = metrics.change(best.evaluation, fused[0].evaluation)
         shown.append(
             {
-                "value": f"{points:+.1f}".replace("-", "−"),
+                "value": points(fused[0].accuracy - best.accuracy),
                 "unit": "points",
                 "label": "by fusing",
                 "role": "change",
-                "note": f"{len(found.fixed)} videos fixed, {len(found.broken)} broken",
+                "note": f"{len(found.fixed)} fixed, {len(found.broken)} broken",
             }
         )
+    grouped = findings.unit == "group"
     shown.append(
         {
-            "value": str(best.evaluation.n_tested),
+            "value": f"{best.evaluation.n_tested:,}",
             "unit": "",
             "label": "test videos",
             "role": "",
-            "note": f"of {best.evaluation.n_groups} groups" if run.dataset.groups else "no groups",
+            "note": f"of {findings.n_units:,} groups" if grouped else "no groups",
         }
     )
     return shown
 
 
-def _row(result: Result) -> dict[str, Any]:
-    measured = result.evaluation
-    fit, score = _times(result)
+def _sections(findings: Findings) -> list[dict[str, Any]]:
+    """Return the ranking, and the yardsticks below it."""
+    numbered = [_row(number, rank) for number, rank in enumerate(findings.ranks, start=1)]
+    ranked = [row for row in numbered if row["role"] != "yardstick"]
+    rest = [row for row in numbered if row["role"] == "yardstick"]
+    sections = [("Methods and fusions", ranked), ("Yardsticks", rest)]
+    return [{"heading": heading, "rows": rows} for heading, rows in sections if rows]
+
+
+def _row(number: int, rank: Rank) -> dict[str, Any]:
+    entry, interval = rank.entry, rank.standing.interval
+    measured = entry.evaluations
+    top5 = [each.top5 for each in measured if each.top5 is not None]
+    place = "–"
+    if rank.best is not None:
+        place = f"{rank.best}" if rank.best == rank.worst else f"{rank.best}–{rank.worst}"
     return {
-        "label": result.label,
-        "role": result.role,
-        "accuracy": percent(measured.accuracy),
-        "value": 100 * measured.accuracy,
-        "low": 100 * measured.by_video.low,
-        "high": 100 * measured.by_video.high,
-        "by_video": range_text(measured.by_video),
-        "by_group": range_text(measured.by_group),
-        "mean_class": percent(measured.mean_class_accuracy),
-        "right": f"{measured.n_right}/{measured.n_tested}",
-        "n_right": measured.n_right,
-        "fit": fit,
-        "score": score,
-        "fit_seconds": result.fit_seconds,
-        "score_seconds": result.score_seconds,
-        "by_split": [percent(value) for value in measured.accuracy_by_split.values()],
-        "split_mean": percent(float(np.mean(list(measured.accuracy_by_split.values())))),
+        "number": number,
+        "label": entry.label,
+        "role": entry.role,
+        "place": place,
+        "accuracy": percent(rank.standing.accuracy),
+        "value": 100 * rank.standing.accuracy,
+        "low": 100 * interval.low,
+        "high": 100 * interval.high,
+        "interval": range_text(interval),
+        "interval_method": interval.method,
+        "by_video": range_text(entry.evaluation.by_video),
+        "mean_class": percent(float(np.mean([e.mean_class_accuracy for e in measured]))),
+        "top5": percent(float(np.mean(top5))) if top5 else "–",
+        "precision": percent(float(np.mean([e.mean_average_precision for e in measured]))),
+        "first": "–" if rank.first is None else f"{100 * rank.first:.0f}",
+        "right": n_right(entry),
+        "n_right": float(np.mean([e.n_right for e in measured])),
+        "seeds": len(measured),
+        "caveat": entry.caveat,
+        "by_split": {
+            split: percent(float(np.mean([e.accuracy_by_split[split] for e in measured])))
+            for split in entry.evaluation.accuracy_by_split
+        },
     }
 
 
-def _gain(result: Result, run: Run) -> dict[str, Any]:
-    """Return what a fusion rule changed against the best of the methods that it fuses."""
-    assert result.rule is not None
-    members = [r for r in run.results if r.label in result.rule.methods]
-    against = _best(members)
-    found = metrics.change(against.evaluation, result.evaluation)
-    weights = zip(result.rule.methods, result.rule.weights, strict=True)
+def _splits(study: Study) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "n_train": "–" if train is None else train, "n_test": test}
+        for name, train, test in study.splits
+    ]
+
+
+def _pair(pair: Comparison) -> dict[str, Any]:
+    overlap = pair.complementarity
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "value": 100 * pair.difference,
+        "difference": points(pair.difference),
+        "interval": change_text(pair.interval),
+        "p": p_value(pair.adjusted),
+        "p_value": pair.adjusted,
+        "beyond": pair.adjusted < LEVEL,
+        "p_alone": p_value(pair.test.p),
+        "by_video": p_value(pair.by_video.p),
+        "fixed": f"{float(pair.fixed.sum()):.6g}",
+        "broken": f"{float(pair.broken.sum()):.6g}",
+        "oracle": percent(overlap.oracle),
+        "both_wrong": percent(overlap.double_fault),
+        "test": f"{pair.test.method}; {pair.by_video.method}",
+    }
+
+
+def _gain(gain: Gain) -> dict[str, Any]:
+    """Return a gain, its control, and what the one has over the other."""
+
+    def part(found: Comparison | None) -> dict[str, Any] | None:
+        return None if found is None else _pair(found)
+
+    return {
+        "base": gain.fused.first,
+        "fused": gain.fused.second,
+        "control": None if gain.control is None else gain.control.second,
+        "gain": part(gain.fused),
+        "control_gain": part(gain.control),
+        "over": part(gain.over_control),
+    }
+
+
+def _change(entry: Entry, study: Study, n_videos: int) -> dict[str, Any]:
+    """Return what a fusion changed against the best of those that it fuses, or of all methods."""
+    among = [e for e in study.entries if e.label in entry.members and e is not entry]
+    methods = study.of("method")
+    if not (among or methods):
+        among = [e for e in study.entries if e is not entry] or [entry]
+    against = best_of(among or methods)
+    found = metrics.change(against.evaluation, entry.evaluation)
     rows = zip(
-        result.evaluation.classes,
+        study.classes,
         against.evaluation.recall,
-        result.evaluation.recall,
+        entry.evaluation.recall,
         found.recall,
+        found.fixed_by_class.tolist(),
+        found.broken_by_class.tolist(),
         strict=True,
     )
+    changed = [("right", pair) for pair in found.fixed] + [("wrong", pair) for pair in found.broken]
     return {
-        "label": result.label,
+        "label": entry.label,
         "against": against.label,
-        "weights": [{"method": name, "weight": f"{weight:.3g}"} for name, weight in weights],
-        "classes": [
-            {"name": n, "before": _number(b), "after": _number(a), "change": _number(c)}
-            for n, b, a, c in rows
+        "is_member": bool(among),
+        "weights": [
+            {"method": name, "weight": f"{weight:.3g}"}
+            for name, weight in zip(entry.members, entry.weights, strict=True)
         ],
-        "fixed": [_changed(*pair) for pair in found.fixed],
-        "broken": [_changed(*pair) for pair in found.broken],
+        "way": ", ".join(entry.way),
+        "classes": [
+            {
+                "name": name,
+                "before": _number(before),
+                "after": _number(after),
+                "change": _number(difference),
+                "fixed": fixed,
+                "broken": broken,
+            }
+            for name, before, after, difference, fixed, broken in rows
+        ],
+        "n_fixed": len(found.fixed),
+        "n_broken": len(found.broken),
+        "videos": [
+            {
+                "became": became,
+                "id": after.id,
+                "split": after.split,
+                "truth": after.truth,
+                "before": before.predicted,
+                "after": after.predicted,
+            }
+            for became, (before, after) in changed[:n_videos]
+        ],
     }
 
 
-def _changed(before: metrics.Prediction, after: metrics.Prediction) -> dict[str, str]:
-    return {
-        "id": after.id,
-        "split": after.split,
-        "truth": after.truth,
-        "before": before.predicted,
-        "after": after.predicted,
-    }
-
-
-def _confusion(result: Result) -> dict[str, Any]:
-    """Return a confusion matrix as rows of cells, or as a heat map with its largest confusions."""
-    counts = result.evaluation.confusion
+def _confusion(entry: Entry) -> dict[str, Any]:
+    """Return a confusion matrix, summed over seeds, as rows of cells or as sparse counts."""
+    counts = np.sum([each.confusion for each in entry.evaluations], axis=0)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = len(counts)
     wrong = counts * (1 - np.eye(n, dtype=np.int64))
     order = np.argsort(-wrong, axis=None, kind="stable")[:N_CONFUSIONS]
-    names = result.evaluation.classes
+    names = entry.evaluation.classes
     content: dict[str, Any] = {
-        "label": result.label,
-        "role": result.role,
-        "accuracy": percent(result.evaluation.accuracy),
+        "label": entry.label,
+        "role": entry.role,
+        "accuracy": percent(entry.accuracy),
         "n": n,
         "worst": [
             {"truth": names[i // n], "said": names[i % n], "count": int(wrong.flat[i])}
@@ -241,63 +302,114 @@ def _confusion(result: Result) -> dict[str, Any]:
         ],
     }
     if n <= MAX_CELLS_SHOWN:
+        totals = counts.sum(axis=1).tolist()
         content["rows"] = [
             [
-                {"count": int(counts[i, j]), "share": round(float(shares[i, j]), 3), "own": i == j}
+                {
+                    "count": int(counts[i, j]),
+                    "share": round(float(shares[i, j]), 3),
+                    "own": i == j,
+                    "title": f"{names[i]} called {names[j]}: {counts[i, j]} of {totals[i]} videos",
+                }
                 for j in range(n)
             ]
             for i in range(n)
         ]
     else:
-        content["own_paths"] = _heat_paths(shares * np.eye(n))
-        content["wrong_paths"] = _heat_paths(shares * (1 - np.eye(n)))
+        rows = [np.flatnonzero(row).tolist() for row in counts]
+        content["cells"] = [
+            [number for j in columns for number in (j, int(counts[i, j]))]
+            for i, columns in enumerate(rows)
+        ]
     return content
 
 
-def _heat_paths(shares: np.ndarray) -> list[dict[str, Any]]:
-    """Return the cells above 0 as one SVG path per level of strength, 1 unit a cell."""
-    levels = np.ceil(np.clip(shares, 0, 1) * HEAT_LEVELS).astype(int)
-    paths = []
-    for level in range(1, HEAT_LEVELS + 1):
-        cells = np.argwhere(levels == level).tolist()
-        if cells:
-            drawn = "".join(f"M{column} {row}h1v1h-1z" for row, column in cells)
-            paths.append({"opacity": round(0.25 + 0.75 * level / HEAT_LEVELS, 3), "d": drawn})
-    return paths
+def _disputed(row: Disputed, thumbnails: Mapping[str, str]) -> dict[str, Any]:
+    said = [{"class": c, "right": right} for c, right in zip(row.said, row.right, strict=True)]
+    return {
+        "id": row.id,
+        "split": row.split,
+        "truth": row.truth,
+        "said": said,
+        "n_right": sum(row.right),
+        "picture": thumbnails.get(row.id),
+    }
 
 
-def _about_intervals(run: Run) -> str:
-    measured = run.results[0].evaluation
-    repeated = len({p.id for p in measured.predictions}) < measured.n_tested
-    text = (
-        "Intervals by video are at 95 %: "
-        + ("by effective n, as videos are tested more than once" if repeated else "Wilson's")
-        + "; they take test videos as independent."
-    )
-    if run.dataset.groups is None:
-        return text + " No groups are given; clips of one source would make them too narrow."
-    if measured.by_group is None:
-        return text + " The test videos are of one group: nothing can be said by group."
-    return text + (
-        f" Intervals by group trust only the variation between the {measured.n_groups} test "
-        "groups: Jeffreys limits at the effective number of videos, with the t quantile. They "
-        "cover 95 % of the time in simulation, with 20 groups as with 700."
-    )
+def _costs(findings: Findings) -> list[dict[str, Any]]:
+    """Return a row of costs for each method of which anything is known."""
+    rows = []
+    for number, rank in enumerate(findings.ranks, start=1):
+        cost = rank.entry.cost
+        numbers = {
+            "fit": (cost.fit_seconds, "seconds"),
+            "score": (cost.score_seconds, "seconds"),
+            "memory": (cost.memory_bytes, "bytes"),
+            "parameters": (cost.parameters, "parameters"),
+        }
+        if all(value is None for value, _ in numbers.values()) and cost.pretraining is None:
+            continue
+        cells = [
+            {
+                "value": value,
+                "text": "–"
+                if value is None
+                else duration(value)
+                if unit == "seconds"
+                else amount(value, unit),
+            }
+            for value, unit in numbers.values()
+        ]
+        rows.append(
+            {
+                "number": number,
+                "label": rank.entry.label,
+                "role": rank.entry.role,
+                "accuracy": percent(rank.standing.accuracy),
+                "value": 100 * rank.standing.accuracy,
+                "cells": cells,
+                "pretraining": cost.pretraining or "–",
+            }
+        )
+    return rows
 
 
-def _best(results: Sequence[Result]) -> Result:
-    """Return the most accurate result, the first among equals."""
-    return max(results, key=lambda result: result.evaluation.n_right)
+def _pareto(findings: Findings) -> list[dict[str, Any]]:
+    """Return a picture for each cost that two methods or more have."""
+    pictures = []
+    for name, unit, title in COSTS:
+        placed = [
+            Point(
+                number=number,
+                label=rank.entry.label,
+                role=rank.entry.role,
+                cost=getattr(rank.entry.cost, name),
+                accuracy=rank.standing.accuracy,
+                low=rank.standing.interval.low,
+                high=rank.standing.interval.high,
+            )
+            for number, rank in enumerate(findings.ranks, start=1)
+            if getattr(rank.entry.cost, name)
+        ]
+        if len(placed) > 1:
+            drawn = picture(placed, unit=unit)
+            on_front = [p for p in drawn["points"] if p["front"]]  # type: ignore[attr-defined]
+            pictures.append(
+                {**drawn, "title": title, "best": [p["label"] for p in on_front], "unit": unit}
+            )
+    return pictures
 
 
-def _times(result: Result) -> tuple[str, str]:
-    if result.role == "fusion":
-        return "–", "–"
-    return duration(result.fit_seconds), duration(result.score_seconds)
+def _settings(entry: Entry) -> str:
+    text = json.dumps(dict(entry.settings), indent=2, ensure_ascii=False, default=str)
+    if len(text) > MAX_SETTINGS:
+        text = f"{text[:MAX_SETTINGS]}\n… all {len(text):,} characters are in the scores' table"
+    return text
 
 
-def _share(result: Result) -> str:
-    return f"{percent(result.evaluation.accuracy)} %"
+def _recall(entry: Entry, index: int) -> float | None:
+    values = [float(each.recall[index]) for each in entry.evaluations]
+    return _number(float(np.mean(values)))
 
 
 def _number(share: float) -> float | None:

@@ -1,161 +1,110 @@
-"""The forms in which a run is read: terminal table, CSV, Markdown, HTML page."""
+"""The files of a report: one HTML page, Markdown, LaTeX, CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from compare.benchmark import Run
-from compare.report.content import (
-    ROLES,
-    duration,
-    headline,
-    page_content,
-    percent,
-    range_text,
-)
+from compare.report import stored, study, tables, videos
+from compare.report.content import page_content
+from compare.report.findings import Findings, find
+from compare.report.study import Study
 from compare.scores import write_whole
 
-TEMPLATE = "report.html.j2"
+PAGE_BYTES = 2_000_000
+LISTED = (300, 150, 75, 25, 0)  # videos that each list shows: as many as fit into PAGE_BYTES
+N_PICTURES = 60
+SHORT = 14  # characters of a heading that need no line break
 
 
 def write(run: Run, folder: str | Path) -> Path:
-    """Write ``report.html``, ``report.md`` and ``results.csv``; return the page's path."""
+    """Write the report of a run into its folder; return the page's path.
+
+    ``labels.csv`` is written too, so that ``trajfuse compare report`` can do it again.
+    """
+    subject = study.of_run(run)
+    write_whole(Path(folder) / stored.LABELS, stored.labels_csv(subject).encode())
+    return write_study(subject, folder)
+
+
+def write_study(
+    subject: Study,
+    folder: str | Path,
+    *,
+    gains: Sequence[tuple[str, str, str | None]] | None = None,
+    with_pictures: bool = True,
+) -> Path:
+    """Write ``report.html``, ``.md`` and ``.tex``, ``results.csv``, ``pairs.csv``, ``videos.csv``.
+
+    Parameters
+    ----------
+    subject
+        What the report is about.
+    folder
+        Made where it is not there.
+    gains
+        See `compare.report.findings.find`.
+    with_pictures
+        Show small pictures of videos on which methods disagree, where the clips are there.
+
+    Returns
+    -------
+    Path
+        Of the page.
+    """
     folder = Path(folder)
-    write_whole(folder / "results.csv", as_csv(run).encode())
-    write_whole(folder / "report.md", as_markdown(run).encode())
-    write_whole(folder / "report.html", as_html(run).encode())
+    found = find(subject, gains=gains)
+    voters = subject.of("method", "fusion")
+    written = {
+        "results.csv": tables.results_csv(subject, found),
+        "pairs.csv": tables.pairs_csv(found),
+        "videos.csv": videos.as_csv(videos.disputed(voters) if voters else [], voters),
+        "report.md": tables.as_markdown(subject, found),
+        "report.tex": tables.as_latex(subject, found),
+        "report.html": as_html(subject, found, with_pictures=with_pictures),
+    }
+    for name, text in written.items():
+        write_whole(folder / name, text.encode())
     return folder / "report.html"
 
 
-def terminal_table(run: Run) -> Table:
-    """Return the results as a table for the terminal, sections apart."""
-    intervals = ("video",) if run.dataset.groups is None else ("video", "group")
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        title=f"{run.dataset.name}: accuracy in %, 95 % intervals by {' and '.join(intervals)}",
-        title_style="",
-        caption="class: mean over classes; time: fit and score",
-    )
-    table.add_column("", overflow="fold")  # the one column that may break lines
-    for heading in ("%", *intervals, "class", "right", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for role, _ in ROLES:
-        for result in run.of(role):
-            measured = result.evaluation
-            row = [result.label, percent(measured.accuracy), range_text(measured.by_video)]
-            row += [range_text(measured.by_group)] if len(intervals) > 1 else []
-            row += [
-                percent(measured.mean_class_accuracy),
-                f"{measured.n_right}/{measured.n_tested}",
-                "" if role == "fusion" else duration(result.fit_seconds + result.score_seconds),
-            ]
-            style = {"fusion": "bold", "yardstick": "dim"}.get(role, "")
-            table.add_row(*(Text(cell) for cell in row), style=style)
-        table.add_section()
-    return table
+def as_html(subject: Study, found: Findings, *, with_pictures: bool = True) -> str:
+    """Return the page: one HTML text with its styles, script and pictures inside.
 
-
-def notes(run: Run) -> list[str]:
-    """Return the lines that belong under the table: what fusion changed and what was left out."""
-    lines = [headline(run)]
-    kept = [result.label for result in run.results if result.resumed]
-    if kept:
-        lines.append(f"scores taken from an earlier start of this run: {', '.join(kept)}")
-    lines += [f"left out, cannot be read: {bad.id}: {bad.reason}" for bad in run.excluded]
-    lines += [f"not run: {name}: {reason}" for name, reason in run.unable.items()]
-    return lines
-
-
-def as_csv(run: Run) -> str:
-    """Return the results as CSV text, one row per method, accuracies as fractions."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(
-        "label,role,accuracy,low_by_video,high_by_video,low_by_group,high_by_group,"
-        "mean_class_accuracy,n_right,n_tested,fit_seconds,score_seconds,seed".split(",")
-    )
-    for result in run.results:
-        measured = result.evaluation
-        group = measured.by_group
-        writer.writerow(
-            [
-                result.label,
-                result.role,
-                f"{measured.accuracy:.6f}",
-                f"{measured.by_video.low:.6f}",
-                f"{measured.by_video.high:.6f}",
-                "" if group is None else f"{group.low:.6f}",
-                "" if group is None else f"{group.high:.6f}",
-                f"{measured.mean_class_accuracy:.6f}",
-                measured.n_right,
-                measured.n_tested,
-                f"{result.fit_seconds:.3f}",
-                f"{result.score_seconds:.3f}",
-                run.seed,
-            ]
-        )
-    return buffer.getvalue()
-
-
-def as_markdown(run: Run) -> str:
-    """Return the results as Markdown text."""
-    content = page_content(run)
-    lines = [f"# {_plain(run.dataset.name)}", "", _plain(content["headline"]), ""]
-    lines += [
-        "| | kind | accuracy % | by video | by group | mean class % | right | fit | score |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for section in content["sections"]:
-        for row in section["rows"]:
-            cells = [row["label"], row["role"], row["accuracy"], row["by_video"], row["by_group"]]
-            cells += [row["mean_class"], row["right"], row["fit"], row["score"]]
-            lines.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
-    lines += ["", f"Protocol: {_plain(content['protocol'])}. {_plain(content['intervals'])}"]
-    for gain in content["gains"]:
-        lines += ["", f"## {_plain(gain['label'])} against {_plain(gain['against'])}", ""]
-        for title, videos in (("Fixed", gain["fixed"]), ("Broken", gain["broken"])):
-            lines.append(f"{title}: {len(videos)}")
-            lines += [
-                f"- {_plain(v['id'])}: {_plain(v['truth'])}, was called {_plain(v['before'])}, "
-                f"now {_plain(v['after'])}"
-                for v in videos
-            ]
-            lines.append("")
-    if content["excluded"]:
-        lines += ["## Left out, cannot be read", ""]
-        lines += [f"- {_plain(bad['id'])}: {_plain(bad['reason'])}" for bad in content["excluded"]]
-    if run.command:
-        lines += ["", "Made by", "", f"    {run.command}"]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def as_html(run: Run) -> str:
-    """Return the page: one HTML text with its styles, script and pictures inside."""
+    Lists of videos are cut so that the page stays under 2 MB, and say so.
+    """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["breakable"] = _breakable
-    environment.globals["SHORT"] = 14  # characters of a heading that need no line break
-    source = resources.files("compare").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(page_content(run))
+    environment.globals["SHORT"] = SHORT
+    environment.globals["style"] = Markup(_source("page.css"))
+    environment.globals["script"] = Markup(_source("page.js"))
+    template = environment.from_string(_source("page.html.j2"))
+    voters = subject.of("method", "fusion")
+    disputed = videos.disputed(voters) if voters else []
+    shown = [row.id for row in disputed[:N_PICTURES]] if with_pictures else []
+    thumbnails = videos.pictures(subject, shown)
+    text = ""
+    for n_videos in LISTED:
+        content: dict[str, Any] = page_content(
+            subject, found, disputed, thumbnails, n_videos=n_videos
+        )
+        text = template.render(content)
+        if len(text.encode()) < PAGE_BYTES:
+            break
+    return text
 
 
-def _plain(text: str) -> str:
-    """Write a name so that Markdown shows it as it is and a table row stays one."""
-    for mark in "\\`*_|<>[]#":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+def _source(name: str) -> str:
+    return resources.files("compare.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _breakable(text: str) -> Markup:

@@ -44,7 +44,8 @@ def test_a_run(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert str(clips / "data.csv") in page
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {
-        *("report.html", "report.md", "results.csv", "results.json", "run.json", "scores")
+        *("report.html", "report.md", "report.tex", "results.csv", "pairs.csv", "videos.csv"),
+        *("labels.csv", "results.json", "run.json", "scores"),
     }
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import re
 import subprocess
 from collections import Counter
@@ -21,7 +22,7 @@ from compare.datasets import Dataset, Split, Unreadable, Video
 from compare.scores import ScoreTable
 
 HOSTILE = '<script>alert("x")</script>'
-VOID = {"meta", "link", "col", "wbr", "br", "line", "path"}
+VOID = {"meta", "link", "col", "wbr", "br", "line", "path", "circle", "img", "input"}
 
 
 def make_run(
@@ -123,8 +124,13 @@ class Page(HTMLParser):
         return next(table for table in self.tables if table[0][0] == corner)
 
 
+def page_of(run: benchmark.Run) -> str:
+    study = report.of_run(run)
+    return report.as_html(study, report.find(study))
+
+
 def test_the_page_is_one_balanced_file_that_loads_nothing() -> None:
-    text = report.as_html(make_run())
+    text = page_of(make_run())
     page = Page(text)
     assert page.count["h1"] == 1
     assert page.count["script"] == 1
@@ -140,31 +146,35 @@ def test_the_page_is_one_balanced_file_that_loads_nothing() -> None:
 
 def test_the_page_shows_the_numbers() -> None:
     run = make_run()
-    page = Page(report.as_html(run))
+    page = Page(page_of(run))
     rows = {row[0]: row for row in page.table("Method")}
     for result in run.results:
         measured = result.evaluation
         row = rows[result.label]
-        assert row[1] == f"{100 * measured.accuracy:.1f}"
+        assert row[2] == f"{100 * measured.accuracy:.1f}"
         assert f"{measured.n_right}/{measured.n_tested}" in row
-        low, high = 100 * measured.by_video.low, 100 * measured.by_video.high
-        assert row[3] == f"{low:.0f}–{high:.0f}"
-    assert rows["idt-fv"][-2] == "1 min 15 s"
+        assert measured.by_group is not None
+        low, high = 100 * measured.by_group.low, 100 * measured.by_group.high
+        assert row[4] == f"{low:.1f}–{high:.1f}"
+    costs = {row[0]: row for row in next(t for t in page.tables if "Peak memory" in t[0])}
+    assert costs["idt-fv"][3] == "1 min 15 s"
+    assert costs["average"][3] == "2 min 30 s"
     recalls = {row[0]: row for row in page.table("Class") if row[0] != "Class"}
     assert set(recalls) == {"hug", "kick", "wave"}
     matrices = [table for table in page.tables if table[0][0] == ""]
     assert len(matrices) == len(run.results)
-    for table, result in zip(matrices, run.results, strict=True):
-        shown = [[int(cell) for cell in row[1:]] for row in table[1:]]
-        assert shown == result.evaluation.confusion.tolist()
-    assert ["bad.avi", "the file is empty (0 bytes)"] in page.table("Video")
+    shown = [[[int(cell) for cell in row[1:]] for row in table[1:]] for table in matrices]
+    assert all(result.evaluation.confusion.tolist() in shown for result in run.results)
+    assert ["bad.avi", "the file is empty (0 bytes)"] in next(
+        t for t in page.tables if "Reason" in t[0]
+    )
 
 
 def test_the_page_names_what_fusion_fixed_and_broke() -> None:
     run = make_run()
     best = max(run.of("method"), key=lambda r: r.evaluation.n_right)
     found = metrics.change(best.evaluation, run.of("fusion")[0].evaluation)
-    rows = Page(report.as_html(run)).table("Became")[1:]
+    rows = Page(page_of(run)).table("Became")[1:]
     expected = [("right", a.id) for a, _ in found.fixed] + [
         ("wrong", a.id) for a, _ in found.broken
     ]
@@ -176,58 +186,86 @@ def test_the_page_names_what_fusion_fixed_and_broke() -> None:
 def test_hostile_names_are_shown_and_not_run(n_splits: int) -> None:
     classes = (HOSTILE, "kick & 'hug'", "{{ 7*7 }}")
     run = make_run(classes, name=f"{HOSTILE}|*x*", n_splits=n_splits)
-    text = report.as_html(run)
+    text = page_of(run)
     page = Page(text)
     assert page.count["script"] == 1
     assert "<script>alert" not in text
     shown = {row[0] for table in page.tables for row in table}
     assert set(classes) <= shown
-    markdown = report.as_markdown(run)
+    study = report.of_run(run)
+    markdown = report.as_markdown(study, report.find(study))
     assert "<script>" not in markdown.replace("\\<", "")
 
 
 def test_many_classes_become_heat_maps() -> None:
     classes = tuple(f"class {k:03d}" for k in range(101))
     run = make_run(classes, n_each=4)
-    text = report.as_html(run)
+    text = page_of(run)
     page = Page(text)
-    assert page.count["svg"] == len(run.results)
+    assert page.count["canvas"] == len(run.results)
     assert not [table for table in page.tables if table[0][0] == ""]
     assert len(text) < 2_000_000
-    first = re.search("<svg.*?</svg>", text, re.S)
-    assert first is not None
-    cells = {(int(r), int(c)) for c, r in re.findall(r"M(\d+) (\d+)h1v1h-1z", first[0])}
-    assert cells == {tuple(cell) for cell in np.argwhere(run.results[0].evaluation.confusion)}
+    drawn = []
+    for given in re.findall(r'data-cells="(.*?)"', text):
+        counts = np.zeros((101, 101), dtype=int)
+        for row, flat in enumerate(json.loads(given)):
+            counts[row, flat[::2]] = flat[1::2]
+        drawn.append(counts.tolist())
+    assert all(result.evaluation.confusion.tolist() in drawn for result in run.results)
+    assert json.loads(re.findall(r'id="class-names">(.*?)</script>', text)[0]) == list(classes)
 
 
 def test_splits_have_a_table_of_their_own() -> None:
     run = make_run(n_splits=3)
-    rows = Page(report.as_html(run)).table("Split")
+    rows = Page(page_of(run)).table("Split")
     assert [row[0] for row in rows] == ["Split", "fold 1", "fold 2", "fold 3", "Mean of splits"]
-    by_split = run.results[0].evaluation.accuracy_by_split
-    assert rows[1][3] == f"{100 * by_split['fold 1']:.1f}"
+    by_label = {result.label: result for result in run.results}
+    for column, label in enumerate(rows[0][3:], start=3):
+        by_split = by_label[label].evaluation.accuracy_by_split
+        assert rows[1][column] == f"{100 * by_split['fold 1']:.1f}"
 
 
 def test_one_method_alone() -> None:
     run = make_run(fuse="")
-    page = Page(report.as_html(run))
+    page = Page(page_of(run))
     assert "fusion" not in page.ids
-    assert report.headline(run).startswith("idt-fv is right on")
+    assert report.headline(report.of_run(run)).startswith("idt-fv is right on")
 
 
 def test_csv_has_a_row_for_each_result() -> None:
-    run = make_run()
-    rows = list(csv.DictReader(io.StringIO(report.as_csv(run))))
-    assert [row["label"] for row in rows] == [r.label for r in run.results]
-    assert float(rows[0]["accuracy"]) == pytest.approx(run.results[0].evaluation.accuracy, abs=1e-6)
-    assert rows[2]["role"] == "fusion"
+    study = report.of_run(make_run())
+    found = report.find(study)
+    rows = list(csv.DictReader(io.StringIO(report.results_csv(study, found))))
+    assert {row["label"] for row in rows} == {entry.label for entry in study.entries}
+    accuracies = [float(row["accuracy"]) for row in rows if row["role"] != "yardstick"]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies == pytest.approx([r.entry.accuracy for r in found.ranks][:-1], abs=1e-6)
+    pairs = list(csv.DictReader(io.StringIO(report.pairs_csv(found))))
+    assert [float(row["p_holm"]) for row in pairs] == pytest.approx(
+        [pair.adjusted for pair in found.pairs], rel=1e-4
+    )
 
 
 def test_markdown_rows_keep_their_columns() -> None:
-    run = make_run(("a|b", "c", "d"))
-    lines = [line for line in report.as_markdown(run).splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(run.results)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10}
+    study = report.of_run(make_run())
+    named = replace(study.entries[-1], label="flow|hist")
+    study = replace(study, entries=(*study.entries[:-1], named))
+    text = report.as_markdown(study, report.find(study))
+    lines = [line for line in text.split("##")[0].splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(study.entries)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
+    assert "flow\\|hist" in text
+
+
+def test_latex_names_are_escaped_and_rows_keep_their_columns() -> None:
+    study = report.of_run(make_run(name="50% of A&B_{x}~\\end"))
+    text = report.as_latex(study, report.find(study))
+    assert r"50\% of A\&B\_\{x\}\textasciitilde{}\textbackslash{}end" in text
+    rows = [line for line in text.split(r"\end{table}")[0].splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + len(study.entries)
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {6}
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert not set(text) & set("–−")
 
 
 def test_terminal_table_fits_80_columns() -> None:
@@ -247,7 +285,7 @@ def test_the_headline_says_more_fewer_or_as_many() -> None:
         r.evaluation.n_right for r in run.of("method")
     )
     word = "more" if gained > 0 else "fewer" if gained < 0 else "as many"
-    assert word in report.headline(run)
+    assert word in report.headline(report.of_run(run))
     assert "left out, cannot be read: bad.avi: the file is empty (0 bytes)" in report.notes(run)
 
 
@@ -269,35 +307,70 @@ def test_written_files(tmp_path: Path) -> None:
     page = report.write(make_run(), tmp_path / "run")
     assert page == tmp_path / "run/report.html"
     names = {path.name for path in page.parent.iterdir()}
-    assert names == {"report.html", "report.md", "results.csv"}
+    assert names == {
+        *("report.html", "report.md", "report.tex", "results.csv", "pairs.csv", "videos.csv"),
+        "labels.csv",
+    }
 
 
-def test_a_browser_opens_the_page_without_complaint(
-    tmp_path: Path, requires: Callable[[str], Any]
-) -> None:
-    chromium = requires("chromium")
-    page = report.write(make_run((HOSTILE, "kick", "wave"), n_splits=3), tmp_path / "run")
-    # Sort by accuracy as a reader would, so that the script has run before the page is dumped
-    clicked = page.read_text().replace(
-        "</body>",
-        "<script>document.querySelectorAll('#results th button')[1].click();</script></body>",
-    )
-    page.write_text(clicked)
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --dump-dom "
-        "--disable-background-networking --disable-component-update --disable-sync "
-        "--enable-logging=stderr --v=0"
-    ).split()
+BROWSER = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --dump-dom "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--enable-logging=stderr --v=0"
+).split()
+READING = """
+document.querySelectorAll("#results th button")[2].click();
+const typed = document.getElementById("filter");
+typed.value = "KICK";
+typed.dispatchEvent(new Event("input"));
+for (const key of ["ArrowDown", "ArrowDown", "ArrowRight"])
+  document.querySelector("canvas.heat")?.dispatchEvent(new KeyboardEvent("keydown", { key }));
+const loaded = performance.getEntriesByType("resource").filter((e) => !e.name.startsWith("data:"));
+document.documentElement.dataset.requests = loaded.length;
+"""
+
+
+def opened(chromium: str, page: Path, profile: Path) -> str:
+    """Open the page as a reader would: sort, type, move; return what it then shows."""
+    page.write_text(page.read_text().replace("</body>", f"<script>{READING}</script></body>"))
     done = subprocess.run(
-        [chromium, *options, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
+        [chromium, *BROWSER, f"--user-data-dir={profile}", page.as_uri()],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert "CONSOLE" not in done.stderr
-    shown = Page(re.sub(r"<(line|path)([^>]*)></\1>", r"<\1\2/>", done.stdout))
+    assert 'data-requests="0"' in done.stdout
+    return re.sub(r"<(line|path|circle)([^>]*)></\1>", r"<\1\2/>", done.stdout)
+
+
+def test_a_browser_opens_the_page_sorts_and_filters_without_complaint(
+    tmp_path: Path, requires: Callable[[str], Any]
+) -> None:
+    page = report.write(make_run((HOSTILE, "kick", "wave"), n_splits=3), tmp_path / "run")
+    text = opened(requires("chromium"), page, tmp_path / "profile")
+    shown = Page(text)
     rows = [row for row in shown.table("Method") if len(row) > 1]
-    assert 'aria-sort="descending"' in done.stdout
-    accuracies = [float(row[1]) for row in rows[1:3]]
+    assert 'aria-sort="descending"' in text
+    accuracies = [float(row[2]) for row in rows[1:5]]
     assert accuracies == sorted(accuracies, reverse=True)
     assert shown.count["table"] == Page(page.read_text()).count["table"]
+    videos = re.search(r'<table id="disputed">.*?</table>', text, re.S)
+    assert videos is not None
+    hidden = re.findall(r"<tr hidden.*?</tr>", videos[0], re.S)
+    kept = [row for row in re.findall(r"<tr>.*?</tr>", videos[0], re.S) if "<td" in row]
+    assert hidden
+    assert kept
+    assert not [row for row in hidden if "kick" in row]
+    assert all("kick" in row for row in kept)
+
+
+def test_a_browser_reads_the_cells_of_a_heat_map(
+    tmp_path: Path, requires: Callable[[str], Any]
+) -> None:
+    run = make_run(tuple(f"class {k:02d}" for k in range(20)))
+    page = report.write(run, tmp_path / "run")
+    text = opened(requires("chromium"), page, tmp_path / "profile")
+    first = report.find(report.of_run(run)).ranks[0].entry.evaluation.confusion
+    said = f"class 01 called class 01: {first[1, 1]} of {first[1].sum()} videos"
+    assert f'role="status">{said}</p>' in text

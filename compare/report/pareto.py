@@ -1,0 +1,124 @@
+"""Cost against accuracy: which methods nobody beats at their price, and a picture of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 400, 270  # units of the picture; text of 11 stays readable on a phone
+LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 40
+N_STEPS = 4  # about how many marks the axis of accuracies has
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method's cost (any unit, above 0) and accuracy with its limits, 0 to 1."""
+
+    number: int
+    label: str
+    role: str
+    cost: float
+    accuracy: float
+    low: float
+    high: float
+
+
+def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
+    """Say of each method whether none is as accurate at less cost, or better at no more cost."""
+    pairs = list(zip(costs, accuracies, strict=True))
+    return [
+        not any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in pairs)
+        for cost, accuracy in pairs
+    ]
+
+
+def picture(points: Sequence[Point], *, unit: str) -> dict[str, object]:
+    """Place points, front and axes in a picture of `WIDTH` by `HEIGHT`; costs on a log scale.
+
+    `unit` is ``"seconds"``, ``"bytes"`` or ``"parameters"`` and says how marks are written.
+    """
+    low_cost, high_cost = min(p.cost for p in points), max(p.cost for p in points)
+    if high_cost < 4 * low_cost:  # room to see the scale
+        low_cost, high_cost = low_cost / 2, high_cost * 2
+    start, end = math.log10(low_cost) - 0.08, math.log10(high_cost) + 0.08
+    lowest = min(p.low for p in points)
+    highest = max(p.high for p in points)
+    step = _step(100 * (highest - lowest))
+    bottom = step * math.floor(100 * lowest / step)
+    top = max(step * math.ceil(100 * highest / step), bottom + step)
+
+    def x(cost: float) -> float:
+        share = (math.log10(cost) - start) / (end - start)
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(accuracy: float) -> float:
+        share = (100 * accuracy - bottom) / (top - bottom)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+    on_front = front([p.cost for p in points], [p.accuracy for p in points])
+    placed = [
+        {
+            "number": p.number,
+            "label": p.label,
+            "role": p.role,
+            "x": x(p.cost),
+            "y": y(p.accuracy),
+            "low": y(p.low),
+            "high": y(p.high),
+            "front": on,
+        }
+        for p, on in zip(points, on_front, strict=True)
+    ]
+    best = sorted((p for p, on in zip(points, on_front, strict=True) if on), key=lambda p: p.cost)
+    path = f"M{x(best[0].cost)} {y(best[0].accuracy)}"
+    path += "".join(f"H{x(p.cost)}V{y(p.accuracy)}" for p in best[1:])
+    n_marks = round((top - bottom) / step)
+    return {
+        "points": placed,
+        "front": f"{path}H{WIDTH - RIGHT}",
+        "x_marks": [{"at": x(v), "text": amount(v, unit)} for v in _cost_marks(start, end, unit)],
+        "y_marks": [
+            {"at": y((bottom + k * step) / 100), "text": f"{bottom + k * step:g}"}
+            for k in range(n_marks + 1)
+        ],
+    }
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a cost shortly: ``12 s``, ``3 min``, ``1.5 GiB``, ``25 M``."""
+    scales = {
+        "seconds": ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")),
+        "bytes": ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")),
+        "parameters": ((1e9, "G"), (1e6, "M"), (1e3, "k")),
+    }[unit]
+    for size, name in scales:
+        if value >= size:
+            return f"{value / size:.3g} {name}"
+    if unit == "seconds":
+        return f"{value:.2g} s"
+    return f"{value:.3g}"
+
+
+def _step(span: float) -> float:
+    """Return a round step that divides a span of percent into about `N_STEPS`."""
+    for step in (0.5, 1, 2, 5, 10, 20):
+        if span / step <= N_STEPS:
+            return step
+    return 25
+
+
+def _cost_marks(start: float, end: float, unit: str) -> list[float]:
+    """Return round costs within the axis: few enough not to touch one another."""
+    if unit == "seconds":
+        rounds = [float(m * s) for s in (1, 60, 3600) for m in (1, 10)]
+        rounds = [0.001, 0.01, 0.1, *rounds, 86400, 864000]
+    elif unit == "bytes":
+        rounds = [2.0**k for k in range(0, 60)]
+    else:
+        rounds = [10.0**k for k in range(0, 15)]
+    inside = [value for value in rounds if start <= math.log10(value) <= end]
+    if len(inside) < 2:  # less than a decade: plain thirds of the axis
+        within = [10 ** (start + share * (end - start)) for share in (0.15, 0.5, 0.85)]
+        return [float(f"{value:.2g}") for value in within]
+    return inside[:: math.ceil(len(inside) / 5)]
