@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from compare import benchmark, cli, datasets, doctor
+from compare.benchmark import run_folder
 from compare.doctor import Finding
 from compare.doctor.machine import Machine, read_quota
 from compare.scores import ScoreTable
@@ -228,7 +229,7 @@ def finished(copied: Path, tmp_path: Path, fakes: Mapping[str, Callable[..., Any
     folds = datasets.load(copied / "data.csv", folds="half")
     out = tmp_path / "run"
     benchmark.run(folds, "idt-fv,two-stream", fuse="average", out=out, recognisers=fakes)
-    for name in ("results.csv", "report.md", "report.html"):
+    for name in run_folder.WRITTEN:
         (out / name).touch()
     return out
 
