@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,20 +66,21 @@ def pairs(clips: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def bench_tvl1(clips: Path, repeats: int) -> Row:
-    peer = cv2.optflow.DualTVL1OpticalFlow_create()
+    peer = cv2.optflow.createOptFlow_DualTVL1()
     cv2.setNumThreads(1)
     chosen = pairs(clips)
+    empty = np.zeros(0, np.float32)  # the peer allocates its own
     tvl1(*chosen[0])  # compiles
     ours_s, peer_s, differences, energies = [], [], [], []
     for previous, current in chosen:
         taken = medians(
             repeats,
-            lambda a=previous, b=current: tvl1(a, b),
-            lambda a=previous, b=current: peer.calc(a, b, None),
+            partial(tvl1, previous, current),
+            partial(peer.calc, previous, current, empty),
         )
         ours_s.append(taken[0])
         peer_s.append(taken[1])
-        ours, theirs = tvl1(previous, current), peer.calc(previous, current, None)
+        ours, theirs = tvl1(previous, current), peer.calc(previous, current, empty)
         differences.append(np.linalg.norm(ours - theirs, axis=-1).mean())
         energies.append(
             tvl1_energy(previous, current, ours) / tvl1_energy(previous, current, theirs)

@@ -140,21 +140,21 @@ def measured(
     pairs = [pair for a, b, c in asked for pair in ((a, b), (a, c), (c, b))]
     found = iter(significance.compare(outcomes, pairs, groups=groups))
     for base, with_idt, with_control in asked:
-        idt, control, over = next(found), next(found), next(found)
+        by_idt, by_control, over = next(found), next(found), next(found)
         standing = {
             name: significance.standing(name, outcomes[name], groups=groups).accuracy
             for name in (base, with_idt, with_control)
         }
         values = [
             *(standing[name] for name in (base, with_idt, with_control)),
-            *(idt.difference, idt.interval.low, idt.interval.high),
-            *(control.difference, control.interval.low, control.interval.high),
+            *(by_idt.difference, by_idt.interval.low, by_idt.interval.high),
+            *(by_control.difference, by_control.interval.low, by_control.interval.high),
             *(over.difference, over.interval.low, over.interval.high),
             *(optimism[with_idt], optimism[with_control]),
         ]
         names = [c for c in COLUMNS[4:] if c not in ("idt_p", "over_p")]
         row = {name: f"{100 * value:.2f}" for name, value in zip(names, values, strict=True)}
-        row |= {"idt_p": f"{idt.adjusted:.2g}", "over_p": f"{over.adjusted:.2g}"}
+        row |= {"idt_p": f"{by_idt.adjusted:.2g}", "over_p": f"{over.adjusted:.2g}"}
         row |= {"dataset": data, "splits": " ".join(map(str, tables)), "networks": base}
         row["control"] = with_control.rpartition("+")[2]
         rows.append(row)

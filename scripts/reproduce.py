@@ -10,7 +10,8 @@ clips lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED).
 
 Everything resumes: --runs keeps the runs of the first two with their reports, and trajectories,
 scores of every fold and rows of the stages. A fold whose scores are there, made with the same
-settings, is not trained again. Minutes of each stage are printed and kept in --runs/minutes.csv.
+settings, is not trained again. Minutes of each stage by the clock and of all processors together
+are printed and kept in --runs/minutes.csv.
 Intervals are those of the report, by group. Where no other number stands: headlines have K = 256 on
 256,000 trajectories, five folds K = 64 on 32,000, bags 1,000 words of 32,000 and 2 starts; PCA by
 descriptor to half, C = 100, seed 0. `seconds` is processor time without extraction.
@@ -28,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from studies import TENNIS, UT, Job, Study, extract, jobs_of, read_scores, score
@@ -162,19 +164,27 @@ def run_stage(name: str, arguments: argparse.Namespace) -> Iterator[Row]:
     folders = {"data": arguments.data, "runs": arguments.runs}
     (arguments.runs / "tracks").mkdir(parents=True, exist_ok=True)
     studies = list(STAGES[name]())
-    clock = time.perf_counter()
+    clock = minutes()
     extract(studies, **folders, workers=arguments.workers)
-    extracted = time.perf_counter()
+    extracted = minutes()
     jobs = [jobs_of(study, **folders) for study in studies]
     score([job for each in jobs for job in each], workers=arguments.workers)
-    minutes = (extracted - clock) / 60, (time.perf_counter() - extracted) / 60
-    told = f"{name}: {minutes[0]:.1f} minutes of extraction, {minutes[1]:.1f} of the rest"
-    print(told, file=sys.stderr, flush=True)
+    parts = {"extraction": extracted - clock, "rest": minutes() - extracted}
     with (arguments.runs / "minutes.csv").open("a", newline="") as file:
-        csv.writer(file).writerow([name, *(round(each, 2) for each in minutes)])
+        for part, (elapsed, busy) in parts.items():
+            told = f"{name}, {part}: {elapsed:.1f} minutes, {busy:.1f} of processors"
+            print(told, file=sys.stderr, flush=True)
+            csv.writer(file).writerow([name, part, round(elapsed, 2), round(busy, 2)])
     rows = [row for of_study in jobs for row in rows_of(name, of_study)]
     write(arguments.runs / f"{name}.csv", rows)
     yield from rows
+
+
+def minutes() -> np.ndarray:
+    """Minutes by the clock, and of processors in this process and its finished workers."""
+    used = os.times()
+    busy = used.user + used.system + used.children_user + used.children_system
+    return np.array([time.perf_counter(), busy]) / 60
 
 
 def rows_of(table: str, jobs: Sequence[Job]) -> Iterator[Row]:
@@ -211,8 +221,8 @@ def run_demo(arguments: argparse.Namespace) -> Iterator[Row]:
     for seed in SEEDS:
         folder = arguments.runs / f"demo-{seed}"
         videos = demo.write(folder.with_name(f"{folder.name}-videos"), seed=seed)
-        rule, workers = cli.DEMO_FUSE, arguments.workers
-        yield from run("demo", videos, cli.DEMO_METHODS, rule, folder, seed, workers)
+        rule, workers = cli.demo.DEMO_FUSE, arguments.workers
+        yield from run("demo", videos, cli.demo.DEMO_METHODS, rule, folder, seed, workers)
 
 
 def run_ut_split(arguments: argparse.Namespace) -> Iterator[Row]:

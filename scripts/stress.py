@@ -41,7 +41,7 @@ import numpy as np
 
 from compare import benchmark, datasets, metrics
 from compare.datasets import Dataset, Split, Video, group_folds
-from compare.scores import ScoreTable, write_whole
+from compare.scores import write_whole
 from idt import jobs, video
 
 COLUMNS = ("stage", "condition", "method", "accuracy", "low", "high", "videos", "groups")
@@ -128,7 +128,7 @@ def run_train(dataset: Dataset, asked: Asked) -> Rows:
     rows = []
     for label, each in [*((f"{n} clips a class", s) for n, s in splits.items()), ("all", every)]:
         names = {split.name for split in each}
-        rows += measured(finished, "train", label, lambda table, names=names: table.split in names)
+        rows += measured(finished, "train", label, of_splits=names)
     return rows
 
 
@@ -232,14 +232,14 @@ def measured(
     finished: benchmark.Run,
     stage: str,
     condition: str,
-    chosen: Callable[[ScoreTable], bool] = lambda table: True,
     *,
+    of_splits: set[str] | None = None,
     of_ids: set[str] | None = None,
 ) -> Rows:
     """Rows of every method and fusion, over some of the splits or some of the videos."""
     rows = []
     for result in finished.results:
-        tables = [table for table in result.tables if chosen(table)]
+        tables = [t for t in result.tables if of_splits is None or t.split in of_splits]
         if of_ids is not None:
             kept = [[row for row, id in enumerate(t.ids) if id in of_ids] for t in tables]
             tables = [

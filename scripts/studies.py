@@ -168,7 +168,7 @@ def score_fold(job: Job) -> None:
     labels = [classes.index(clip.label) for clip in train]
     videos = {"train": [job.data / c.id for c in train], "test": [job.data / c.id for c in test]}
     recogniser.fit(videos["train"], labels, groups=[clip.group for clip in train])
-    files = [recogniser.encode(videos[part]) for part in ("train", "test")]
+    files: list[Any] = [recogniser.encode(videos[part]) for part in ("train", "test")]
     encodings = np.concatenate(files)
     for each in files:  # mapped from the cache
         Path(each.filename).unlink()
