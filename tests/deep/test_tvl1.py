@@ -29,9 +29,16 @@ def test_a_batch_is_each_pair_as_the_compiled_flow_has_it() -> None:
     found = tvl1_batch(previous, current).numpy()
     assert found.shape == (4, 61, 90, 2)
     for flow, first, second in zip(found, previous.numpy(), current.numpy(), strict=True):
-        error = np.linalg.norm(flow - tvl1(first, second), axis=-1)
-        assert error.mean() <= 0.02
+        np.testing.assert_allclose(flow, tvl1(first, second), atol=0.02)
     np.testing.assert_array_equal(found[3], 0)
+
+
+def test_a_full_frame_with_a_plain_background(shared: Path) -> None:
+    """Another order of operations, or torch's own root, ends several pixels off in places here."""
+    decoded = list(frames(shared / "golden" / "clips" / "kth_boxing_d1.avi", stop=24))
+    first, second = (to_grey(frame) for frame in decoded[-2:])
+    (flow,) = tvl1_batch(torch.from_numpy(first)[None], torch.from_numpy(second)[None]).numpy()
+    np.testing.assert_allclose(flow, tvl1(first, second), atol=0.02)
 
 
 def test_other_pairs_do_not_change_a_flow() -> None:
