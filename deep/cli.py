@@ -1,4 +1,4 @@
-"""The command line of the networks: train, predict, list, show."""
+"""The command line of the networks: flow, train, predict, list, show."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from deep.flow_command import write_flow
 
 if TYPE_CHECKING:
     from deep.recogniser import NetworkRecogniser
@@ -20,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("flow")(write_flow)
 
 Data = Annotated[
     Path,
@@ -289,9 +292,9 @@ def _read_table(table: Path, *, labelled: bool) -> list[tuple[str, str]]:
             raise ValueError(
                 f"paths must be unique, got {path!r} again in line {line} of {table}; remove one"
             )
-        if not (table.parent / path).is_file():
+        if not (table.parent / path).exists():
             raise FileNotFoundError(
-                f"every path must be a file, got {path!r} in line {line} of {table}; "
+                f"every path must be a video or a folder, got {path!r} in line {line} of {table}; "
                 "paths count from the CSV's folder"
             )
         seen.add(path)

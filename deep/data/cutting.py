@@ -11,7 +11,7 @@ import numpy as np
 
 from deep import flow as optical
 from deep.clips import Clip
-from deep.data.storing import Stored
+from deep.data.storing import Stored, read_flow
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Cutting:
         Whether each flow field loses its mean vector, the two-stream paper's compensation of
         camera motion. The mean is taken over the whole field, before the box is cut.
     bound
-        Of the stored flow, see `deep.flow`.
+        Of the stored flow, see `deep.flow.FlowSettings`; None where each field has its own.
     """
 
     size: int = 112
     scale: float = 0.75
     mirror: bool = True
     subtract_mean: bool = True
-    bound: float = 20.0
+    bound: float | None = 20.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale <= 1:
@@ -163,15 +163,15 @@ def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
     with h5py.File(stored.flow) as file:
         for forward, backward in zip(clip.fields, clip.backward, strict=True):
-            levels = _slab(file["flow"], forward)[..., :2]
+            motion = read_flow(file, forward, bound=cutting.bound)
             if len(backward):
                 if file["flow"].shape[-1] < 4:
                     raise ValueError(
                         f"stored must have flow backward, got none for {stored.video}; give "
                         "`store` flow with backward=True"
                     )
-                levels = np.concatenate([levels, _slab(file["flow"], backward)[..., 2:]])
-            motion = optical.dequantise(levels, bound=cutting.bound)
+                away = read_flow(file, backward, bound=cutting.bound, backward=True)
+                motion = np.concatenate([motion, away])
             means = np.array([cv2.mean(field)[:2] for field in motion], np.float32)
             if clip.along_paths:
                 motion = optical.follow(motion)
@@ -186,9 +186,3 @@ def _cut(image: np.ndarray, view: View, size: int) -> np.ndarray:
     shrinks = box.shape[0] > size or box.shape[1] > size
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(box, (size, size), interpolation=method)
-
-
-def _slab(dataset: h5py.Dataset, indices: np.ndarray) -> np.ndarray:
-    """Read rows of a dataset in one piece; indices may repeat."""
-    first = int(indices.min())
-    return dataset[first : int(indices.max()) + 1][indices - first]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 
 from deep import flow as optical
-from deep.flow import FlowSettings
+from deep.data.given import given_fields, given_flow
+from deep.flow import FlowFolder, FlowSettings
 from idt import jobs, video
 
 FRAMES_VERSION = 1  # raised when the same settings give other bytes
@@ -30,13 +31,14 @@ class Stored:
     Attributes
     ----------
     video
-        The file that was decoded.
+        The file, or the folder of images, that was decoded.
     frames
         HDF5 file with the dataset ``frames``, uint8 (frame, row, column, 3), RGB.
     flow
         HDF5 file with the dataset ``flow``, uint8 (field, row, column, 2), or 4 with the flow
         backward; None where none was asked for. n frames have n - 1 fields, a single frame has
-        one, of no motion.
+        one, of no motion. Where each field has bounds of its own, the dataset ``bounds``, float32
+        (field, channel).
     n_frames
         Number of frames that were decoded.
     height, width
@@ -52,54 +54,65 @@ class Stored:
 
 
 def store(
-    path: str | Path, *, folder: Path, side: int = 128, flow: FlowSettings | None = None
+    path: str | Path,
+    *,
+    folder: Path,
+    side: int = 128,
+    flow: FlowSettings | None = None,
+    device: str = "cpu",
 ) -> Stored:
-    """Decode a video into the cache, or find it there.
+    """Decode a video into the cache, or find it there; its frames and its flow in one pass.
 
     Parameters
     ----------
     path
-        A video file. What is cached is known by its absolute path, size and time of change.
+        A video file, or a folder of images, with or without flow beside them
+        (`deep.flow.read_folder`). What is cached is known by its absolute path, size and time of
+        change.
     folder
         The cache; made where it does not exist.
     side
         Length of the stored frames' shorter side in pixels, at least 32.
     flow
-        Which flow to keep; None for frames alone.
+        Which flow to keep; None for frames alone. Of a folder with flow beside its images that flow
+        is kept, and refused where it was made in another way.
+    device
+        Where TV-L1 flow is computed, see `deep.flow.fields`.
 
     Raises
     ------
     idt.video.VideoError
-        The video cannot be read.
+        The video cannot be read, or images and flow of a folder do not fit.
+    ValueError
+        `side` is too small, or the flow of a folder is not the one that is wanted.
     """
     if side < optical.MIN_SIDE:
         raise ValueError(f"side must be at least {optical.MIN_SIDE} pixels, got {side}; try 128")
     path = Path(path)
-    if not path.is_file():
-        raise video.VideoError(path, "no such file")
+    beside = given_flow(path, flow, side=side)
     folder.mkdir(parents=True, exist_ok=True)
-    state = path.stat()
-    settings: dict[str, Any] = {
-        "path": str(path.resolve()),
-        "size": state.st_size,
-        "changed_ns": state.st_mtime_ns,
-        "version": FRAMES_VERSION,
-        "side": side,
-    }
+    settings = {**_identity(path), "version": FRAMES_VERSION, "side": side}
     frames_file = folder / f"{_key(settings)}.frames.h5"
-    if not _is_made_by(frames_file, settings):
-        resized = (_resized(frame, side) for frame in video.frames(path))
-        _write(frames_file, "frames", resized, settings)
+    flow_file = None
+    with ExitStack() as files:
+        if _is_made_by(frames_file, settings):
+            images = _stored_frames(frames_file)
+        else:
+            rows = files.enter_context(_Rows(frames_file, "frames", settings))
+            images = rows.keep(decoded(path, side))
+        if flow is not None:
+            flow_settings = {**settings, "flow": flow.fingerprint()}
+            if beside is not None:
+                places = [files[0].parent for files in (beside.x, beside.y) if files]
+                flow_settings["beside"] = [_identity(place) for place in places]
+            flow_file = folder / f"{_key(flow_settings)}.flow.h5"
+            if not _is_made_by(flow_file, flow_settings):
+                rows = files.enter_context(_Rows(flow_file, "flow", flow_settings))
+                _keep_flow(rows, images, flow, beside, device=device)
+        for _ in images:
+            pass
     with h5py.File(frames_file) as opened:
         n_frames, height, width, _ = opened["frames"].shape
-    flow_file = None
-    if flow is not None:
-        flow_settings = {**settings, "flow": flow.fingerprint()}
-        flow_file = folder / f"{_key(flow_settings)}.flow.h5"
-        if not _is_made_by(flow_file, flow_settings):
-            still = np.full((height, width, flow.n_channels), optical.ZERO, np.uint8)
-            fields = optical.fields(_stored_frames(frames_file), settings=flow)
-            _write(flow_file, "flow", fields if n_frames > 1 else [still], flow_settings)
     return Stored(path, frames_file, flow_file, n_frames, height, width)
 
 
@@ -109,13 +122,63 @@ def store_all(
     folder: Path,
     side: int = 128,
     flow: FlowSettings | None = None,
+    device: str = "cpu",
     workers: int = 1,
     verbose: bool = False,
 ) -> list[jobs.Outcome[str | Path, Stored]]:
-    """`store` for many videos; a video that cannot be read becomes an outcome with its error."""
-    work = partial(store, folder=Path(folder), side=side, flow=flow)
+    """`store` for many videos; a video that cannot be read becomes an outcome with its error.
+
+    Flow of folders that is not the one that is wanted, and a device that is not there, are refused
+    before anything is decoded. Folders whose last field is left out are named in one warning.
+    """
+    surplus = []
+    if flow is not None:
+        if not flow.is_given:
+            optical.check_device(flow, device)
+        for path in map(Path, videos):
+            with suppress(video.VideoError):  # which `store` says of that video alone
+                beside = given_flow(path, flow, side=side)
+                if beside is not None and beside.surplus:
+                    surplus.append(path.name)
+    if surplus:
+        warnings.warn(
+            f"{len(surplus)} of {len(videos)} folders hold as many fields of flow as images, such "
+            f"as {surplus[0]!r}; the last field, which leads out of the video, is left out",
+            stacklevel=2,
+        )
+    work = partial(store, folder=Path(folder), side=side, flow=flow, device=device)
     label = "frames" if flow is None else "frames and flow"
     return jobs.run(work, videos, label=label, workers=workers, verbose=verbose)
+
+
+def read_flow(
+    file: h5py.File, fields: np.ndarray, *, bound: float | None, backward: bool = False
+) -> np.ndarray:
+    """Read fields of a stored video.
+
+    Parameters
+    ----------
+    file
+        What `Stored.flow` names, opened.
+    fields : ndarray of int64, shape (time,)
+        Which; they may repeat.
+    bound
+        Of the flow, see `FlowSettings`.
+    backward
+        Whether to read the flow backward, which must have been kept.
+
+    Returns
+    -------
+    ndarray of float32, shape (time, row, column, 2)
+        Pixels per frame.
+    """
+    first, last = int(fields.min()), int(fields.max())
+    channels = slice(2, 4) if backward else slice(0, 2)
+    levels = file["flow"][first : last + 1][fields - first][..., channels]
+    if bound is not None:
+        return optical.dequantise(levels, bound=bound)
+    own = file["bounds"][first : last + 1][fields - first][:, None, None, channels]
+    return optical.dequantise(levels, bound=own)
 
 
 def read_frames(stored: Stored, n_frames: int) -> np.ndarray:
@@ -139,17 +202,67 @@ def read_frames(stored: Stored, n_frames: int) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) / np.float32(255)
 
 
+def _identity(path: Path) -> dict[str, Any]:
+    """Tell a video or a folder, as it is now, from any other."""
+    state = path.stat()
+    known = {
+        "path": str(path.resolve()),
+        "size": state.st_size,
+        "changed_ns": state.st_mtime_ns,
+    }
+    return {**known, "files": jobs.file_key(path, {})} if path.is_dir() else known
+
+
+def decoded(path: Path, side: int | None) -> Iterator[np.ndarray]:
+    """RGB frames of a video, the shorter side brought to `side` pixels; None leaves their size."""
+    for frame in video.frames(path):
+        yield np.ascontiguousarray(_resized(frame, side or min(frame.shape[:2]))[..., ::-1])
+
+
 def _resized(frame: np.ndarray, side: int) -> np.ndarray:
-    """Turn a BGR frame to RGB with its shorter side brought to `side`."""
+    """Bring the shorter side of a frame to `side` pixels."""
     ratio = side / min(frame.shape[:2])
-    if ratio != 1:
-        size = (
-            max(side, round(frame.shape[1] * ratio)),
-            max(side, round(frame.shape[0] * ratio)),
-        )
-        method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-        frame = cv2.resize(frame, size, interpolation=method)
-    return frame[..., ::-1]
+    if ratio == 1:
+        return frame
+    size = max(side, round(frame.shape[1] * ratio)), max(side, round(frame.shape[0] * ratio))
+    method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, size, interpolation=method))
+
+
+def _keep_flow(
+    rows: _Rows,
+    images: Iterator[np.ndarray],
+    flow: FlowSettings,
+    beside: FlowFolder | None,
+    *,
+    device: str,
+) -> None:
+    """Fill the file of the flow: computed from the images, or read from beside them."""
+    size: tuple[int, ...] = ()
+    n_images = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal size, n_images
+        for image in images:
+            size, n_images = image.shape[:2], n_images + 1
+            yield image
+
+    if beside is None:
+        fields = optical.fields(counted(), settings=flow, device=device)
+    else:
+        for _ in counted():
+            pass
+        fields = given_fields(beside, bound=flow.bound, n_images=n_images, size=size)
+    bounds = []
+    for field in fields:
+        own = optical.largest(field)
+        rows.append(optical.quantise(field, bound=own if flow.bound is None else flow.bound))
+        bounds.append(own)
+    if not bounds:  # a single frame
+        rows.append(np.full((*size, flow.n_channels), optical.ZERO, np.uint8))
+        bounds.append(np.ones(flow.n_channels, np.float32))
+    if flow.bound is None:
+        rows.file["bounds"] = np.stack(bounds)
 
 
 def _stored_frames(path: Path) -> Iterator[np.ndarray]:
@@ -171,26 +284,40 @@ def _is_made_by(path: Path, settings: dict[str, Any]) -> bool:
         return False
 
 
-def _write(path: Path, name: str, images: Iterable[np.ndarray], settings: dict[str, Any]) -> None:
-    """Write images one by one as a dataset, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
-    os.close(handle)
-    try:
-        with h5py.File(temporary, "w") as opened:
-            dataset: h5py.Dataset | None = None
-            for index, image in enumerate(images):
-                if dataset is None:
-                    dataset = opened.create_dataset(
-                        name,
-                        shape=(0, *image.shape),
-                        maxshape=(None, *image.shape),
-                        chunks=(1, *image.shape),
-                        dtype=np.uint8,
-                    )
-                dataset.resize(index + 1, axis=0)
-                dataset[index] = image
-            opened.attrs["settings"] = json.dumps(settings)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+class _Rows:
+    """Images that are written one by one as a dataset, whole or not at all."""
+
+    def __init__(self, path: Path, name: str, settings: dict[str, Any]) -> None:
+        self.name, self.settings = name, settings
+        self._whole = jobs.whole_file(path)
+
+    def __enter__(self) -> _Rows:
+        self._temporary = self._whole.__enter__()
+        self.file = h5py.File(self._temporary, "w")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self.file.attrs["settings"] = json.dumps(self.settings)
+        self.file.close()
+        self._whole.__exit__(*error)
+
+    def append(self, image: np.ndarray) -> None:
+        """Write the next image."""
+        if self.name not in self.file:
+            self.file.create_dataset(
+                self.name,
+                shape=(0, *image.shape),
+                maxshape=(None, *image.shape),
+                chunks=(1, *image.shape),
+                dtype=np.uint8,
+            )
+        dataset = self.file[self.name]
+        dataset.resize(len(dataset) + 1, axis=0)
+        dataset[-1] = image
+
+    def keep(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Give images on once they are written."""
+        for image in images:
+            self.append(image)
+            yield image

@@ -29,8 +29,16 @@ LOOP_OPTIONS = (
 )
 BATCH_OPTIONS = ("batch_size", "passes")
 VIEW_OPTIONS = ("n_clips", "grid")
-CLIP_OPTIONS = ("segments", "strides", "warped")  # T, tau; flow less the camera's motion
-OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *VIEW_OPTIONS, *CLIP_OPTIONS)
+CLIP_OPTIONS = ("segments", "strides")  # T, tau
+FLOW_OPTIONS = ("algorithm", "bound", "warped")  # see FlowSettings
+OPTIONS = (
+    *CUTTING_OPTIONS,
+    *LOOP_OPTIONS,
+    *BATCH_OPTIONS,
+    *VIEW_OPTIONS,
+    *CLIP_OPTIONS,
+    *FLOW_OPTIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def settle(
     published = models.variant_options(model, variant) if variant else {}
     backbone = backbones.resolve(published.pop("backbone", backbone))
     given = dict(given)
-    for name in CLIP_OPTIONS:
+    for name in (*CLIP_OPTIONS, *FLOW_OPTIONS):
         if name in published:
             given.setdefault(name, published.pop(name))
     own = models.options(model) - {"backbone", "segments"}
@@ -105,7 +113,7 @@ def settle(
         )
     for function, names in (
         (ClipSpec, ("segments", "strides")),
-        (FlowSettings, ("warped",)),
+        (FlowSettings, FLOW_OPTIONS),
         (Cutting, CUTTING_OPTIONS),
         (train, LOOP_OPTIONS),
         (training_batches, BATCH_OPTIONS[:1]),
@@ -115,7 +123,7 @@ def settle(
     own_segments, own_strides = given.pop("segments", None), given.pop("strides", None)
     segments = own_segments if segments is None else segments
     strides = own_strides if strides is None else strides
-    flow = replace(flow, warped=given.pop("warped", flow.warped))
+    flow = replace(flow, **{name: given.pop(name) for name in FLOW_OPTIONS if name in given})
     tuned = module.FINE_TUNE if backbone in backbones.PRETRAINED else {}
     sides = [side for name in backbones.pair(backbone) if (side := backbones.side(name))]
     needed = {"size": max(sides)} if sides else {}

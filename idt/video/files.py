@@ -4,7 +4,8 @@ Frames are ``(row, column, 3)`` uint8 arrays in OpenCV's BGR order. OpenCV decod
 nothing (AV1 and a few pixel formats in the pip wheels), PyAV is tried, and only when that fails too
 is the file refused. A declared frame count is never believed: frames are read until they end. That
 a size changes on the way is found out beside the decoding, see `idt.video.sizes`.
-A folder's images are its frames, in the order of the numbers in their names.
+A folder's images are its frames, in the order of the numbers in their names; flow that lies beside
+them, ``flow_x_00001.jpg`` and ``flow_y_00001.jpg``, is none of them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ LARGEST_SIDE = 16384  # pixels; what is scaled down has to be decoded first
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
 )
+FLOW_IMAGES = ("flow_x", "flow_y")  # how files begin that are no frames
 
 
 class VideoError(ValueError):
@@ -365,12 +367,13 @@ def _decoded_by_av(path: Path, limit: int, threads: int | None) -> Iterator[np.n
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """Images of a folder, by the numbers in their names; hidden files are left out."""
+    """Images of a folder, by the numbers in their names; hidden files and flow are left out."""
     images = [
         entry
         for entry in folder.iterdir()
         if entry.suffix.lower() in IMAGE_SUFFIXES
         and not entry.name.startswith(".")
+        and not entry.name.lower().startswith(FLOW_IMAGES)
         and entry.is_file()
     ]
     if not images:
