@@ -62,8 +62,11 @@ def write_flow(
 ) -> None:
     """Write the frames of videos and the flow between them as numbered images.
 
-    A video of n frames has n - 1 fields; field k leads from image k to image k + 1. Folders that
-    are there already, made with the same settings, are left as they are. Networks train on them:
+    A video of n frames has n - 1 fields: field k leads from image k to image k + 1.
+
+    Folders that are there, made with the same settings, are left as they are.
+
+    Networks train on them, as in:
 
     trajfuse deep flow videos.csv -o flow --algorithm tvl1 --format png
 
