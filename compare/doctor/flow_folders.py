@@ -1,14 +1,14 @@
 """Folders of images and flow beside a data set: one folder per video, one file per frame.
 
 What TSN, mmaction2 and others extract: ``img_00001.jpg``, ``flow_x_00001.jpg``,
-``flow_y_00001.jpg``. Between n frames there are n - 1 fields of flow. Some programs write a last
-field once more, some leave out the last image, some number from 0: a reader that expects another
-habit reads past the end, or pairs a frame with its neighbour's flow, without an error.
+``flow_y_00001.jpg``, or the flow in folders ``u`` and ``v``, see `deep.flow.folders`. Between n
+frames there are n - 1 fields of flow. Some programs write a last field once more, some leave out
+the last image, some number from 0: a reader that expects another habit reads past the end, or pairs
+a frame with its neighbour's flow, without an error.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,15 +16,10 @@ from pathlib import Path
 
 from compare.datasets.dataset import joined, named
 from compare.doctor.finding import Finding
+from deep.flow.folders import COMPONENTS, NUMBERED, STREAMS
 
-NUMBERED = re.compile(r"(.*?)(\d+)\.(?:jpe?g|png|webp|npy)", re.IGNORECASE)
-# What a file is by the text before its number.
-STREAMS = {
-    **dict.fromkeys(("img_", "image_", "image", "frame_", "frame", "rgb_", ""), "images"),
-    **dict.fromkeys(("flow_x_", "flow_x", "x_", "u_"), "flow x"),
-    **dict.fromkeys(("flow_y_", "flow_y", "y_", "v_"), "flow y"),
-}
-FLOW = ("flow x", "flow y")
+FLOW = tuple(COMPONENTS)
+LETTERS = {letter: stream for stream, letter in COMPONENTS.items()}
 
 
 @dataclass(frozen=True)
@@ -78,15 +73,16 @@ def examine_flow(
 
 def read_folders(root: Path) -> dict[str, Folder]:
     """Read which numbered files each folder below a root holds, by the folder's name."""
-    folders = {}
+    folders: dict[str, Folder] = {}
     for place in sorted(path for path in root.rglob("*") if path.is_dir()):
         numbers: dict[str, list[int]] = defaultdict(list)
         empty, strange = [], []
+        letter = next((part for part in place.relative_to(root).parts if part in LETTERS), None)
         for entry in place.iterdir():
             matched = NUMBERED.fullmatch(entry.name)
             if matched is None or not entry.is_file():
                 continue
-            stream = STREAMS.get(matched[1].lower())
+            stream = LETTERS[letter] if letter else STREAMS.get(matched[1].lower())
             if stream is None:
                 strange.append(entry.name)
                 continue
@@ -95,7 +91,12 @@ def read_folders(root: Path) -> dict[str, Folder]:
                 empty.append(entry.name)
         if numbers or strange:
             ordered = {stream: tuple(sorted(each)) for stream, each in numbers.items()}
-            folders[place.name] = Folder(ordered, tuple(sorted(empty)), tuple(sorted(strange)))
+            name = place.parent.name if place.name in LETTERS else place.name
+            known = folders.get(name)
+            if known is not None and not set(ordered) & set(known.numbers):  # u, v, and images
+                ordered = {**known.numbers, **ordered}
+                empty, strange = [*known.empty, *empty], [*known.strange, *strange]
+            folders[name] = Folder(ordered, tuple(sorted(empty)), tuple(sorted(strange)))
     return folders
 
 

@@ -207,6 +207,17 @@ def test_what_is_wrong_with_flow(
     assert any(each == level and message in what for each, what in found)
 
 
+def test_flow_in_folders_u_and_v(tmp_path: Path) -> None:
+    for place, n in (("u/walk", 4), ("v/walk", 4), ("walk", 5), ("run", 5), ("run/u", 4)):
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(1, n + 1):
+            (tmp_path / place / f"frame{number:06}.jpg").write_bytes(b"x")
+    found = wrong(doctor.examine_flow(tmp_path, n_frames={"walk": 5, "run": 5}))
+    assert [what for _, what in found] == [
+        "1 folders hold x and y of different number: run (4 x, 0 y)"
+    ]
+
+
 def test_other_flow(tmp_path: Path) -> None:
     assert "is no folder" in doctor.examine_flow(tmp_path / "none")[0].what
     assert "holds no numbered images" in doctor.examine_flow(tmp_path)[0].what
