@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,22 +95,25 @@ def store(
     frames_file = folder / f"{_key(settings)}.frames.h5"
     flow_file = None
     with ExitStack() as files:
-        if _is_made_by(frames_file, settings):
+        known = _is_made_by(frames_file, settings)
+        if known:
             images = _stored_frames(frames_file)
         else:
-            rows = files.enter_context(_Rows(frames_file, "frames", settings))
-            images = rows.keep(decoded(path, side))
+            images = files.enter_context(_rows(frames_file, "frames", settings)).keep(
+                decoded(path, side)
+            )
         if flow is not None:
             flow_settings = {**settings, "flow": flow.fingerprint()}
             if beside is not None:
-                places = [files[0].parent for files in (beside.x, beside.y) if files]
+                places = [each[0].parent for each in (beside.x, beside.y) if each]
                 flow_settings["beside"] = [_identity(place) for place in places]
             flow_file = folder / f"{_key(flow_settings)}.flow.h5"
             if not _is_made_by(flow_file, flow_settings):
-                rows = files.enter_context(_Rows(flow_file, "flow", flow_settings))
+                rows = files.enter_context(_rows(flow_file, "flow", flow_settings))
                 _keep_flow(rows, images, flow, beside, device=device)
-        for _ in images:
-            pass
+        if not known:
+            for _ in images:  # what the flow had no need for
+                pass
     with h5py.File(frames_file) as opened:
         n_frames, height, width, _ = opened["frames"].shape
     return Stored(path, frames_file, flow_file, n_frames, height, width)
@@ -284,23 +287,20 @@ def _is_made_by(path: Path, settings: dict[str, Any]) -> bool:
         return False
 
 
+@contextmanager
+def _rows(path: Path, name: str, settings: dict[str, Any]) -> Iterator[_Rows]:
+    """Open a cache file to be written, whole or not at all."""
+    with jobs.whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        yield _Rows(file, name)
+        file.attrs["settings"] = json.dumps(settings)
+
+
+@dataclass
 class _Rows:
-    """Images that are written one by one as a dataset, whole or not at all."""
+    """Images that are written one by one as a dataset."""
 
-    def __init__(self, path: Path, name: str, settings: dict[str, Any]) -> None:
-        self.name, self.settings = name, settings
-        self._whole = jobs.whole_file(path)
-
-    def __enter__(self) -> _Rows:
-        self._temporary = self._whole.__enter__()
-        self.file = h5py.File(self._temporary, "w")
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self.file.attrs["settings"] = json.dumps(self.settings)
-        self.file.close()
-        self._whole.__exit__(*error)
+    file: h5py.File
+    name: str
 
     def append(self, image: np.ndarray) -> None:
         """Write the next image."""

@@ -10,8 +10,8 @@ Farnebäck of improved dense trajectories (`idt.flow.farneback`).
 Warped flow (Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.2) is flow to the second
 frame as it looks once the camera's motion is taken out: a homography out of flow and SURF matches,
 as in improved trajectories (`idt.camera`). The flow is computed once for the homography, and again
-to the warped frame; where little tells the flow that leaves about half as much of the camera's
-motion as subtracting the homography from the first flow does.
+to the warped frame: in what stands still in five clips that leaves 22 to 70 % less motion (TV-L1; 2
+to 28 % less with DIS) than subtracting the homography from the first flow does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from idt.flow import dis, farneback, tvl1
 from idt.sampling import corners, min_eigenvalues
 
 MIN_SIDE = 32  # pixels; DIS cannot build its pyramid over less
-BATCH = 32  # pairs at once on a GPU; 3 GB at 320 x 240
+BATCH = 32  # pairs at once on a GPU; at 320 x 240 the medians' neighbours alone take 0.5 GB
 PAIRWISE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "dis-medium": partial(dis, quality="medium", from_rest=False),
     "dis-fast": partial(dis, quality="fast", from_rest=False),

@@ -290,6 +290,7 @@ def test_a_video_is_decoded_once(
     assert decoded == {"0.mp4": 1, "1.mp4": 1}
     for flow in (None, FlowSettings(algorithm="farneback"), FlowSettings(bound=None)):
         data.store_all(paths, folder=tmp_path / "a", side=48, flow=flow)
+    monkeypatch.setattr("deep.data.storing._stored_frames", None)  # nor read again
     network = NetworkRecogniser(backbone="small", side=48, epochs=1, cache=tmp_path / "a")
     network.prepare(paths)
     assert decoded == {"0.mp4": 1, "1.mp4": 1}
