@@ -87,6 +87,15 @@ def _write_images(folder, images, *, form="img{}.png"):
         assert cv2.imwrite(str(folder / form.format(number)), image)
 
 
+def test_flow_beside_images_is_no_frame(tmp_path):
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.full((1, 8, 9, 3), 40, np.uint8)
+    _write_images(tmp_path, images, form="img_{:05}.png")
+    for name in ("flow_x_{:05}.jpg", "FLOW_Y_{:05}.jpg"):
+        _write_images(tmp_path, images[:2], form=name)
+    np.testing.assert_array_equal(read(tmp_path), images)
+    assert declared_frames(tmp_path) == 3
+
+
 def test_a_folder_of_images_is_the_video_it_came_from(tmp_path):
     video = read(GOLDEN_CLIP, stop=4)
     _write_images(tmp_path, video)  # img8 to img11
