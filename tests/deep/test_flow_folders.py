@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from deep import data
+from deep import data, weights
 from deep.clips import ClipSpec
 from deep.data import Cutting, View, read_clip, store
 from deep.data.exporting import export, export_all
@@ -302,6 +302,11 @@ def test_a_network_refuses_folders_of_other_flow(clips: Clips, tmp_path: Path) -
     np.testing.assert_array_equal(loaded.scores(folders["same"]), scores)
     with pytest.raises(ValueError, match=r"bound 10\.0 where 20\.0 is needed"):
         loaded.scores(folders["other"])
+    tensors, settings = weights.load(tmp_path / "n.safetensors")
+    settings["flow"]["version"] += 1
+    weights.save(tmp_path / "n.safetensors", tensors, settings=settings)
+    with pytest.raises(ValueError, match=r"version of flow must be 1, got 2; .* train again"):
+        NetworkRecogniser.load(tmp_path / "n.safetensors")
 
 
 def test_the_record_says_all(clips: Clips, tmp_path: Path) -> None:
