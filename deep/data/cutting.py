@@ -11,7 +11,7 @@ import numpy as np
 
 from deep import flow as optical
 from deep.clips import Clip
-from deep.data.storing import Stored, read_flow
+from deep.data.storing import Stored
 
 
 @dataclass(frozen=True)
@@ -163,14 +163,14 @@ def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
     with h5py.File(stored.flow) as file:
         for forward, backward in zip(clip.fields, clip.backward, strict=True):
-            motion = read_flow(file, forward, bound=cutting.bound)
+            motion = _read_flow(file, forward, slice(0, 2), cutting.bound)
             if len(backward):
                 if file["flow"].shape[-1] < 4:
                     raise ValueError(
                         f"stored must have flow backward, got none for {stored.video}; give "
                         "`store` flow with backward=True"
                     )
-                away = read_flow(file, backward, bound=cutting.bound, backward=True)
+                away = _read_flow(file, backward, slice(2, 4), cutting.bound)
                 motion = np.concatenate([motion, away])
             means = np.array([cv2.mean(field)[:2] for field in motion], np.float32)
             if clip.along_paths:
@@ -186,3 +186,19 @@ def _cut(image: np.ndarray, view: View, size: int) -> np.ndarray:
     shrinks = box.shape[0] > size or box.shape[1] > size
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(box, (size, size), interpolation=method)
+
+
+def _slab(dataset: h5py.Dataset, indices: np.ndarray) -> np.ndarray:
+    """Read rows of a dataset in one piece; indices may repeat."""
+    first = int(indices.min())
+    return dataset[first : int(indices.max()) + 1][indices - first]
+
+
+def _read_flow(
+    file: h5py.File, indices: np.ndarray, channels: slice, bound: float | None
+) -> np.ndarray:
+    """Read fields as float32 (time, row, column, 2); without a bound each has its own."""
+    levels = _slab(file["flow"], indices)[..., channels]
+    if bound is not None:
+        return optical.dequantise(levels, bound=bound)
+    return optical.dequantise(levels, bound=_slab(file["bounds"], indices)[:, None, None, channels])

@@ -154,36 +154,6 @@ def store_all(
     return jobs.run(work, videos, label=label, workers=workers, verbose=verbose)
 
 
-def read_flow(
-    file: h5py.File, fields: np.ndarray, *, bound: float | None, backward: bool = False
-) -> np.ndarray:
-    """Read fields of a stored video.
-
-    Parameters
-    ----------
-    file
-        What `Stored.flow` names, opened.
-    fields : ndarray of int64, shape (time,)
-        Which; they may repeat.
-    bound
-        Of the flow, see `FlowSettings`.
-    backward
-        Whether to read the flow backward, which must have been kept.
-
-    Returns
-    -------
-    ndarray of float32, shape (time, row, column, 2)
-        Pixels per frame.
-    """
-    first, last = int(fields.min()), int(fields.max())
-    channels = slice(2, 4) if backward else slice(0, 2)
-    levels = file["flow"][first : last + 1][fields - first][..., channels]
-    if bound is not None:
-        return optical.dequantise(levels, bound=bound)
-    own = file["bounds"][first : last + 1][fields - first][:, None, None, channels]
-    return optical.dequantise(levels, bound=own)
-
-
 def read_frames(stored: Stored, n_frames: int) -> np.ndarray:
     """Read whole frames at equal spacing.
 

@@ -27,18 +27,11 @@ LOOP_OPTIONS = (
     "weight_decay",
     "label_smoothing",
 )
+FLOW_OPTIONS = ("algorithm", "bound", "warped")  # see `FlowSettings`
 BATCH_OPTIONS = ("batch_size", "passes")
 VIEW_OPTIONS = ("n_clips", "grid")
-CLIP_OPTIONS = ("segments", "strides")  # T, tau
-FLOW_OPTIONS = ("algorithm", "bound", "warped")  # see FlowSettings
-OPTIONS = (
-    *CUTTING_OPTIONS,
-    *LOOP_OPTIONS,
-    *BATCH_OPTIONS,
-    *VIEW_OPTIONS,
-    *CLIP_OPTIONS,
-    *FLOW_OPTIONS,
-)
+CLIP_OPTIONS = ("segments", "strides", *FLOW_OPTIONS)  # T, tau
+OPTIONS = (*CUTTING_OPTIONS, *LOOP_OPTIONS, *BATCH_OPTIONS, *VIEW_OPTIONS, *CLIP_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ def settle(
     published = models.variant_options(model, variant) if variant else {}
     backbone = backbones.resolve(published.pop("backbone", backbone))
     given = dict(given)
-    for name in (*CLIP_OPTIONS, *FLOW_OPTIONS):
+    for name in CLIP_OPTIONS:
         if name in published:
             given.setdefault(name, published.pop(name))
     own = models.options(model) - {"backbone", "segments"}
