@@ -163,14 +163,14 @@ def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
     with h5py.File(stored.flow) as file:
         for forward, backward in zip(clip.fields, clip.backward, strict=True):
-            motion = _read_flow(file, forward, slice(0, 2), cutting.bound)
+            motion = _read_flow(file["flow"], forward, slice(0, 2), cutting.bound)
             if len(backward):
                 if file["flow"].shape[-1] < 4:
                     raise ValueError(
                         f"stored must have flow backward, got none for {stored.video}; give "
                         "`store` flow with backward=True"
                     )
-                away = _read_flow(file, backward, slice(2, 4), cutting.bound)
+                away = _read_flow(file["flow"], backward, slice(2, 4), cutting.bound)
                 motion = np.concatenate([motion, away])
             means = np.array([cv2.mean(field)[:2] for field in motion], np.float32)
             if clip.along_paths:
@@ -195,10 +195,11 @@ def _slab(dataset: h5py.Dataset, indices: np.ndarray) -> np.ndarray:
 
 
 def _read_flow(
-    file: h5py.File, indices: np.ndarray, channels: slice, bound: float | None
+    kept: h5py.Dataset, indices: np.ndarray, channels: slice, bound: float | None
 ) -> np.ndarray:
     """Read fields as float32 (time, row, column, 2); without a bound each has its own."""
-    levels = _slab(file["flow"], indices)[..., channels]
+    levels = _slab(kept, indices)[..., channels]
     if bound is not None:
         return optical.dequantise(levels, bound=bound)
-    return optical.dequantise(levels, bound=_slab(file["bounds"], indices)[:, None, None, channels])
+    own = _slab(kept.file["bounds"], indices)[:, None, None, channels]
+    return optical.dequantise(levels, bound=own)

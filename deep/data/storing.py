@@ -260,7 +260,8 @@ def _is_made_by(path: Path, settings: dict[str, Any]) -> bool:
 @contextmanager
 def _rows(path: Path, name: str, settings: dict[str, Any]) -> Iterator[_Rows]:
     """Open a cache file to be written, whole or not at all."""
-    with jobs.whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    # Without a cache a full disk is an error where an image is written, not a crash at the end.
+    with jobs.whole_file(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:
         yield _Rows(file, name)
         file.attrs["settings"] = json.dumps(settings)
 

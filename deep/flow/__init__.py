@@ -10,12 +10,12 @@ that another program wrote beside images, and ours for other programs, lies in f
 from deep.flow.computing import MIN_SIDE, check_device, fields, homography
 from deep.flow.folders import FlowFolder, read_folder
 from deep.flow.levels import LEVELS, ZERO, dequantise, largest, quantise
-from deep.flow.settings import COMPUTED, VERSION, FlowSettings, check_fingerprint
+from deep.flow.settings import ALGORITHMS, VERSION, FlowSettings, check_fingerprint
 from deep.flow.stacking import follow
 from deep.flow.writing import FORMATS, LAYOUTS, check_form, image_folder, write_folder
 
 __all__ = [
-    "COMPUTED",
+    "ALGORITHMS",
     "FORMATS",
     "LAYOUTS",
     "LEVELS",

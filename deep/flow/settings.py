@@ -7,7 +7,7 @@ from typing import Any
 
 VERSION = 1  # raised when the same settings give other bytes
 CAMERA_VERSION = 2  # likewise, of taking out the camera's motion
-COMPUTED = ("dis-medium", "dis-fast", "tvl1", "farneback")
+ALGORITHMS = ("dis-medium", "dis-fast", "tvl1", "farneback")
 GIVEN = "given"  # algorithm of flow that lies beside images and does not say itself what made it
 
 
@@ -59,9 +59,9 @@ class FlowSettings:
                     f"{self.bound}, warped={self.warped}, backward={self.backward}; tell the bound "
                     "of its levels, and leave the others out"
                 )
-        elif self.algorithm not in COMPUTED:
+        elif self.algorithm not in ALGORITHMS:
             raise ValueError(
-                f"algorithm must be one of {', '.join(COMPUTED)} or {GIVEN}:NAME, got "
+                f"algorithm must be one of {', '.join(ALGORITHMS)} or {GIVEN}:NAME, got "
                 f"{self.algorithm!r}; choose one of these"
             )
         if self.bound is not None and not self.bound > 0:
