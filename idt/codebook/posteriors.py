@@ -188,7 +188,10 @@ def score_four(
     constants: np.ndarray,
     scores: np.ndarray,
 ) -> None:
-    """Put constants (k,) + sum of x (linear + x * square) of rows x (4, d), (d, k), in (4, k or more)."""
+    """Put constants (k,) + sum of x (linear + x * square) in scores (4, k or more).
+
+    x is (4, d), linears and squares are (d, k).
+    """
     dimension = x.shape[1]
     s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
     for k in range(constants.size):
