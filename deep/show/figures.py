@@ -20,6 +20,7 @@ LINES: tuple[Any, ...] = ("-", "--", ":", "-.")
 SIGNED = "PuOr"
 MAGNITUDE = "viridis"
 DPI = 150
+BRIGHTEST = 0.995  # quantile of a saliency that is as bright as can be
 MOST_FILTERS = 96
 MOST_FLOW_FILTERS = 16  # rows of a table of fields
 
@@ -186,7 +187,8 @@ def draw_saliency(
     frame : ndarray of float, shape (row, column, 3)
         RGB in [0, 1].
     maps : dict of ndarray of float, shape (row, column)
-        By what it is the saliency of, see `deep.explain.saliency`; each has its own scale.
+        By what it is the saliency of, see `deep.explain.saliency`. Each has its own scale, on which
+        one pixel in 200 is as bright as can be.
     title
         Stands above.
     aspect
@@ -199,16 +201,12 @@ def draw_saliency(
         ax.set(xticks=[], yticks=[])
     axes[0].imshow(np.clip(frame, 0, 1), aspect=aspect)
     axes[0].set_title("frame", fontsize=9)
-    grey = np.clip(frame, 0, 1).mean(axis=2)
     for ax, (name, saliency) in zip(axes[1:], maps.items(), strict=True):
-        largest = float(saliency.max())
-        share = saliency / largest if largest > 0 else np.zeros_like(saliency)
-        ax.imshow(grey, cmap="gray", vmin=0, vmax=1, aspect=aspect)
-        image = ax.imshow(
-            share, cmap=MAGNITUDE, vmin=0, vmax=1, alpha=0.95 * np.sqrt(share), aspect=aspect
-        )
-        ax.set_title(f"gradient at {name}, largest {largest:.2g}", fontsize=9)
-        figure.colorbar(image, ax=ax, shrink=0.8, label="share of the largest")
+        bright = float(np.quantile(saliency, BRIGHTEST, method="lower"))
+        top = bright or float(saliency.max()) or 1.0
+        image = ax.imshow(saliency, cmap=MAGNITUDE, vmin=0, vmax=top, aspect=aspect)
+        ax.set_title(f"what it depends on in {name}", fontsize=9)
+        figure.colorbar(image, ax=ax, shrink=0.8, extend="max", label="size of the gradient")
     figure.suptitle(title, fontsize=10)
     return figure
 

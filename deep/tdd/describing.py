@@ -36,7 +36,7 @@ DEFAULT_LAYERS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "resnet-50": _RESIDUAL,
     "resnet-101": _RESIDUAL,
     "bn-inception": (("inception_4d", "inception_5b"), ("inception_3b", "inception_4d")),
-    "efficientnet-lite0": (("block8", "block11"), ("block5", "block11")),
+    "efficientnet-lite0": (("block8", "block11"), ("block5", "block8")),
 }
 
 
