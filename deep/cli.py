@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deep.flow_command import write_flow
+from deep.show.commands import app as show_app
 
 if TYPE_CHECKING:
     from deep.recogniser import NetworkRecogniser
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("flow")(write_flow)
+app.add_typer(show_app)
 
 Data = Annotated[
     Path,
@@ -185,14 +187,17 @@ def list_networks(
         typer.echo(f"backbone  {name:20} {note or chosen}".rstrip())
 
 
-@app.command("show")
-def show_network(
+@show_app.command("layers")
+def show_layers(
     model: Annotated[str, typer.Argument(help="See `list`, or MODEL:SETTING of `list --params`.")],
     variant: Variant = None,
     option: Options = None,
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = CLASSES,
 ) -> None:
-    """Build a network without its weights and list its layers with their parameters."""
+    """Build a network without its weights and list its layers with their parameters.
+
+    Example: trajfuse deep show layers conv-fusion:table2-relu3
+    """
     import torch
 
     from deep import models

@@ -44,6 +44,8 @@ class Codebook:
     reduction
         Dimension after PCA as a share of that before, rounded up: 426 becomes 213. Not used without
         PCA.
+    max_dimension
+        Largest dimension after PCA, where the share would be more; None for no bound.
     whiten
         Give all reduced dimensions the same variance.
     max_iter, tol, variance_floor, backend
@@ -74,6 +76,7 @@ class Codebook:
         *,
         pca: str = "descriptor",
         reduction: float = 0.5,
+        max_dimension: int | None = None,
         whiten: bool = False,
         max_iter: int = 100,
         tol: float = 5e-3,
@@ -87,11 +90,17 @@ class Codebook:
             raise ValueError(
                 f"reduction must be above 0 and at most 1, got {reduction}; 0.5 halves the rows"
             )
+        if max_dimension is not None and (max_dimension < 1 or pca == "none"):
+            raise ValueError(
+                f"max_dimension must be at least 1, and of a PCA, got {max_dimension} with pca = "
+                f"{pca!r}; leave it out"
+            )
         if whiten and pca == "none":
             raise ValueError("whiten must be False without PCA, got True; choose a pca")
         self.n_components = n_components
         self.pca = pca
         self.reduction = reduction
+        self.max_dimension = max_dimension
         self.whiten = whiten
         self.max_iter = max_iter
         self.tol = tol
@@ -106,11 +115,13 @@ class Codebook:
     gmms_: dict[str, DiagonalGMM]
 
     def settings(self) -> dict[str, Any]:
-        """Hyper-parameters, as they were given."""
+        """Hyper-parameters, as they were given; a bound that there is not is left out."""
+        bound = {} if self.max_dimension is None else {"max_dimension": self.max_dimension}
         return {
             "n_components": self.n_components,
             "pca": self.pca,
             "reduction": self.reduction,
+            **bound,
             "whiten": self.whiten,
             "max_iter": self.max_iter,
             "tol": self.tol,
@@ -157,6 +168,7 @@ class Codebook:
             try:
                 if self.pca != "none":
                     n_kept = math.ceil(self.reduction * array.shape[1] - 1e-9)
+                    n_kept = min(n_kept, self.max_dimension or n_kept)
                     pcas[part] = PCA(n_kept, whiten=self.whiten).fit(array)
                     array = pcas[part].transform(array)
                 gmms[part] = self._mixture().fit(array)

@@ -232,15 +232,19 @@ class TrajectoryRecogniser(ABC):
         }
 
     @property
-    def tracks(self) -> Tracks:
-        """What is read of every video."""
+    def passes(self) -> tuple[ExtractOptions, ...]:
+        """Settings of every extraction that a video goes through."""
         changes = {"stabilise": self.stabilise, "normalise": self.normalise}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value}
         base = ExtractOptions.preset(self.preset) if self.options is None else self.options
         steps = _steps(self.frame_steps)
-        passes = tuple(replace(base, **given, frame_step=step) for step in steps)
+        return tuple(replace(base, **given, frame_step=step) for step in steps)
+
+    @property
+    def tracks(self) -> Tracks:
+        """What is read of every video."""
         names = ExtractOptions(descriptors=tuple(listed(self.descriptors))).descriptors
-        return Tracks(passes, names, mirror=self.mirror, places=self.places)
+        return Tracks(self.passes, names, mirror=self.mirror, places=self.places)
 
     def _learn(self, videos: Sequence[str | Path], folder: Path) -> np.ndarray:
         """Fit the codebook on training videos and encode them."""

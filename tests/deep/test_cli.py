@@ -153,7 +153,7 @@ def test_list_of_parameters(call: Callable[..., int], capsys: pytest.CaptureFixt
 def test_every_row_of_conv_fusions_tables_is_built_by_name(
     row: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("show", f"conv-fusion:{row}", "--classes", "51") == 0
+    assert call("show", "layers", f"conv-fusion:{row}", "--classes", "51") == 0
     *layers, last = capsys.readouterr().out.splitlines()
     total = sum(int(line.split()[1].replace(",", "")) for line in layers)
     assert last.split() == ["all", f"{total:,}"]
@@ -162,13 +162,13 @@ def test_every_row_of_conv_fusions_tables_is_built_by_name(
 def test_show_with_options(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     options = ["backbone=vgg-16-tiny", "at=relu5+fc8", "fusion=conv+sum", "scales=[1, 1]"]
     words = [word for option in options for word in ("--option", option)]
-    assert call("show", "conv-fusion", *words) == 0
+    assert call("show", "layers", "conv-fusion", *words) == 0
     assert "joins.relu5_3.fusion.conv " in capsys.readouterr().out
-    assert call("show", "conv-fusion", "--option", "fusions=sum") == 2
+    assert call("show", "layers", "conv-fusion", "--option", "fusions=sum") == 2
     assert "option of conv-fusion must be of at, backbone, " in capsys.readouterr().err
-    assert call("show", "conv-fusion", "--option", "fusion") == 2
+    assert call("show", "layers", "conv-fusion", "--option", "fusion") == 2
     assert "option must be written NAME=VALUE, got 'fusion'" in capsys.readouterr().err
-    assert call("show", "conv-fusion", "--variant", "table9") == 2
+    assert call("show", "layers", "conv-fusion", "--variant", "table9") == 2
     assert "variant of conv-fusion must be one of table1-" in capsys.readouterr().err
 
 

@@ -32,7 +32,7 @@ def fitted(clips: Clips, cache: Path) -> NetworkRecogniser:
 
 
 def test_table_of_recognisers() -> None:
-    assert set(RECOGNISERS) == {*models.available(), "frame-features"}
+    assert set(RECOGNISERS) == {*models.available(), "frame-features", "tdd-fv"}
     for name in models.available():
         made = RECOGNISERS[name](seed=3, workers=1, verbose=False, cache=None)
         assert (made.model, made.seed) == (name, 3)

@@ -402,6 +402,8 @@ class TestCodebook:
         ("options", "shapes"),
         [
             ({"reduction": 1.0}, {"trajectory": 6, "hog": 5}),
+            ({"reduction": 1.0, "max_dimension": 5}, {"trajectory": 5, "hog": 5}),
+            ({"max_dimension": 4}, {"trajectory": 3, "hog": 3}),
             ({"whiten": True}, {"trajectory": 3, "hog": 3}),
             ({"pca": "none"}, {"trajectory": 6, "hog": 5}),
             ({"pca": "joint"}, {"joint": 6}),  # of 11
@@ -502,6 +504,9 @@ class TestCodebook:
     def test_refuses_bad_options(self) -> None:
         with pytest.raises(ValueError, match="reduction must be"):
             Codebook(4, reduction=0)
+        for options in ({"max_dimension": 0}, {"max_dimension": 9, "pca": "none"}):
+            with pytest.raises(ValueError, match="max_dimension must be at least 1, and of a PCA"):
+                Codebook(4, **options)
         with pytest.raises(ValueError, match="pca must be one of descriptor, joint, none, got ''"):
             Codebook(4, pca="")
         with pytest.raises(ValueError, match="whiten must be False without PCA"):
