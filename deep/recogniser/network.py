@@ -173,12 +173,13 @@ class NetworkRecogniser:
                 n_clips=recipe["passes"] * len(learned),
                 seed=self.seed,
             )
-            self.losses_ = train(
+            history = train(
                 network,
                 lambda epoch: batches(epoch=epoch),
                 verbose=self.verbose,
                 **part(recipe, LOOP_OPTIONS),
             )
+            self.losses_ = [epoch.loss for epoch in history]
             if late.any():
                 self._fit_late(network, stored, labels, late)
         self.network_ = network
