@@ -7,7 +7,7 @@ pixels of the stored size.
 """
 
 from deep.data.batches import Batch, balanced_order, training_batches
-from deep.data.cutting import Cutting, View, grid_views, mirrored, read_clip
+from deep.data.cutting import Cutting, View, corner_views, grid_views, mirrored, read_clip
 from deep.data.storing import Stored, read_frames, store, store_all
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Stored",
     "View",
     "balanced_order",
+    "corner_views",
     "grid_views",
     "mirrored",
     "read_clip",
