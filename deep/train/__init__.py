@@ -2,14 +2,15 @@
 
 from deep.train import distributed
 from deep.train.checkpoint import read as read_checkpoint
-from deep.train.history import Epoch, write_csv
-from deep.train.loop import OPTIMISERS, SCHEDULES, check_loop, reproducible, train
+from deep.train.history import Epoch, check_board, write_csv
+from deep.train.loop import OPTIMISERS, SCHEDULES, check_options, reproducible, train
 
 __all__ = [
     "OPTIMISERS",
     "SCHEDULES",
     "Epoch",
-    "check_loop",
+    "check_board",
+    "check_options",
     "distributed",
     "read_checkpoint",
     "reproducible",

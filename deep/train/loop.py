@@ -19,7 +19,7 @@ from deep.backbones.tower import Tower
 from deep.data import Batch
 from deep.train import checkpoint as checkpoints
 from deep.train import distributed
-from deep.train.history import Epoch, board, check_board, write_csv
+from deep.train.history import Epoch, board, write_csv
 from idt import jobs
 
 OPTIMISERS = ("sgd", "adamw")
@@ -141,14 +141,18 @@ def train(
     ImportError
         TensorBoard is asked for and not installed.
     """
-    _check(optimiser=optimiser, schedule=schedule, epochs=epochs, drops=drops)
+    check_options(
+        optimiser=optimiser,
+        schedule=schedule,
+        epochs=epochs,
+        drops=drops,
+        clip_gradient=clip_gradient,
+    )
     if patience is not None and (patience < 1 or validate is None):
         raise ValueError(
             f"patience must be at least 1 and go with validation videos, got {patience}; hold out "
             "groups, or leave it out"
         )
-    if clip_gradient is not None and clip_gradient <= 0:
-        raise ValueError(f"clip_gradient must be above 0, got {clip_gradient}; the usual is 10")
     devices.check_precision(precision)
     place, main = devices.chosen(device), distributed.rank() == 0
     devices.move(network, place)
@@ -250,25 +254,16 @@ def _pass(
     return loss_sum / n_clips, n_clips / seconds, waited / seconds
 
 
-def check_loop(
+def check_options(
     *,
-    device: str,
-    precision: str,
-    checkpoint: Path | None,
-    settings: Mapping[str, Any],
-    tensorboard: Path | None,
+    optimiser: str = OPTIMISERS[0],
+    schedule: str = SCHEDULES[0],
+    epochs: int = 1,
+    drops: Sequence[float] = (),
+    clip_gradient: float | None = None,
+    **others: Any,
 ) -> None:
-    """Raise what `train` would of these, before anything that takes long."""
-    devices.chosen(device)
-    devices.check_precision(precision)
-    if checkpoint is not None:
-        checkpoints.read(checkpoint, settings=settings)
-    if tensorboard is not None:
-        check_board()
-
-
-def _check(*, optimiser: str, schedule: str, epochs: int, drops: Sequence[float]) -> None:
-    """Refuse what is unknown or makes no sense."""
+    """Refuse what of `train`'s options is unknown or makes no sense."""
     if optimiser not in OPTIMISERS:
         raise ValueError(
             f"optimiser must be one of {', '.join(OPTIMISERS)}, got {optimiser!r}; choose one"
@@ -284,6 +279,8 @@ def _check(*, optimiser: str, schedule: str, epochs: int, drops: Sequence[float]
             f"drops must be shares of the epochs above 0 and below 1, ascending, got {drops}; "
             "such as 0.6 and 0.85"
         )
+    if clip_gradient is not None and clip_gradient <= 0:
+        raise ValueError(f"clip_gradient must be above 0, got {clip_gradient}; the usual is 10")
 
 
 def _set_to_train(network: nn.Module) -> None:

@@ -197,7 +197,10 @@ def test_train_with_options_and_published_weights(
     capsys.readouterr()
     only = ["--option", "streams=temporal", "--spatial-weights", weights]
     assert call(*line, *only) == 2
-    assert "start must be of temporal for two-stream, got 'spatial'" in capsys.readouterr().err
+    assert (
+        "start must be of temporal, network for two-stream, got 'spatial'"
+        in capsys.readouterr().err
+    )
     assert call(*line, "--option", "fusion=sum") == 2
     assert "recipe must be of size, " in capsys.readouterr().err
 
