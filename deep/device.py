@@ -54,8 +54,11 @@ def precision(name: str, device: torch.device) -> Iterator[None]:
 
 
 def move(network: nn.Module, device: torch.device) -> None:
-    """Bring a network to a device, the weights of 2D convolutions in channels-last memory."""
+    """Bring a network to a device; on a GPU weights of 2D convolutions lie in channels-last memory.
+
+    On a processor those of the backbones do anyhow.
+    """
     network.to(device)
-    for module in network.modules():
+    for module in network.modules() if device.type == "cuda" else ():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
