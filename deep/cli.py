@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -48,6 +48,17 @@ Options = Annotated[
         help="A number of the recipe or an option of the model, such as fusion=sum; repeat it.",
     ),
 ]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, or one GPU of several: cuda:1.", metavar="DEVICE")
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ten-crops|whole-frame|snippets",
+        help="How videos are tested: 25 frames in 10 crops, whole frames and their mirror images, "
+        "or snippets seen once; by default as the recipe says.",
+    ),
+]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder that keeps decoded frames and flow between runs.")
 ]
@@ -61,6 +72,16 @@ def train_network(
         str, typer.Option(help="See `list`, or MODEL:SETTING of `list --params`.")
     ] = "conv-fusion",
     backbone: Annotated[str, typer.Option(help="See `list`.")] = "auto",
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="recipe|all|last|scratch",
+            help="What learns: as the recipe says, all layers, the last alone, all from scratch.",
+        ),
+    ] = "recipe",
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Schedule, batches, crops and sizes of the paper.")
+    ] = False,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="In place of the recipe's number.")
     ] = None,
@@ -76,46 +97,112 @@ def train_network(
         Path | None,
         typer.Option(help="Start of the network on flow, of frames' or flow's weights."),
     ] = None,
+    network_weights: Annotated[
+        Path | None,
+        typer.Option(help="Start of all of it: what `train` wrote, for the same classes."),
+    ] = None,
+    new_classifier: Annotated[
+        bool, typer.Option("--new-classifier", help="Leave out its last layers: for other classes.")
+    ] = False,
+    protocol: Protocol = None,
+    validation: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="Share of the groups (column group) held out to keep the best epoch; with "
+            "--option patience=5 training ends five epochs behind it.",
+        ),
+    ] = 0.0,
+    side: Annotated[
+        int | None, typer.Option(help="Shorter side of the stored frames in pixels; usually 128.")
+    ] = None,
+    device: Device = "cpu",
+    precision: Annotated[
+        str,
+        typer.Option(metavar="float32|bfloat16|float16", help="The latter two: mixed precision."),
+    ] = "float32",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that is written after every epoch; a training that was stopped goes on from "
+            "it when it is called again. By default OUTPUT.checkpoint.safetensors."
+        ),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Delete the checkpoint first.")
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="CSV with a row per epoch. By default OUTPUT.log.csv."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard: trajfuse[tensorboard].")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
     workers: Workers = 1,
     cache: Cache = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network on the videos of a CSV and write its weights."""
-    from deep.recogniser import NetworkRecogniser
+    """Train a network on the videos of a CSV and write its weights.
 
-    if not output.absolute().parent.is_dir():
-        raise ValueError(
-            f"output must be in a folder that exists, got {str(output)!r}; make the folder first"
-        )
+    Example: trajfuse deep train train.csv -o net.safetensors --model two-stream --cache cache
+
+    In several processes: torchrun --nproc-per-node 2 -m deep train train.csv ... --cache cache
+    """
+    from deep.recogniser import NetworkRecogniser
+    from deep.train import distributed
+
+    _check_output(output)
     rows = _read_table(table, labelled=True)
-    model, _, row = model.partition(":")
-    recogniser = NetworkRecogniser(
-        model=model,
-        backbone=backbone,
-        epochs=epochs,
-        variant=variant or row or None,
-        recipe=_read_options(option or []),
-        start={
-            name: path
-            for name, path in (("spatial", spatial_weights), ("temporal", temporal_weights))
-            if path is not None
-        },
-        seed=seed,
-        workers=workers,
-        verbose=not quiet,
-        cache=cache,
-    )
-    recogniser.settings()  # refuses a wrong model or backbone before any video is decoded
-    readable = _readable(rows, table.parent, recogniser)
-    classes = sorted({label for _, label in rows})
-    recogniser.fit(
-        [table.parent / path for path, _ in readable],
-        [classes.index(label) for _, label in readable],
-        class_names=classes,
-    )
-    recogniser.save(output)
-    typer.echo(f"{output}: {model} on {len(readable)} videos, loss {recogniser.losses_[-1]:.3f}")
+    checkpoint = checkpoint or output.with_suffix(".checkpoint.safetensors")
+    model, _, setting = model.partition(":")
+    starts = {"spatial": spatial_weights, "temporal": temporal_weights, "network": network_weights}
+    with distributed.processes(device) as own_device:
+        main_process = distributed.rank() == 0
+        if distributed.world() > 1 and cache is None:
+            raise ValueError("cache must be given to several processes, got none; give a folder")
+        recogniser = NetworkRecogniser(
+            model=model,
+            backbone=backbone,
+            epochs=epochs,
+            variant=variant or setting or None,
+            recipe=_read_options(option or []),
+            mode=mode,
+            paper=paper,
+            protocol=protocol,
+            start={name: path for name, path in starts.items() if path is not None},
+            new_classifier=new_classifier,
+            validation=validation,
+            side=side,
+            device=own_device,
+            precision=precision,
+            seed=seed,
+            workers=workers,
+            verbose=not quiet and main_process,
+            cache=cache,
+            checkpoint=checkpoint,
+            log=log or output.with_suffix(".log.csv"),
+            tensorboard=tensorboard,
+        )
+        recogniser.settings()  # refuses wrong options before any video is decoded
+        with distributed.first():
+            if restart and main_process:
+                checkpoint.unlink(missing_ok=True)
+            readable = _readable(rows, table.parent, recogniser, quiet=not main_process)
+        classes = sorted({row.label for row in rows})
+        groups = [row.group for row in readable]
+        recogniser.fit(
+            [table.parent / row.path for row in readable],
+            [classes.index(row.label) for row in readable],
+            groups=groups if all(groups) else None,
+            class_names=classes,
+        )
+        if not main_process:
+            return
+        recogniser.save(output)
+    loss = recogniser.history_[-1].loss
+    typer.echo(f"{output}: {model} on {len(readable)} videos, loss {loss:.3f}")
 
 
 @app.command("predict")
@@ -123,33 +210,52 @@ def predict_scores(
     table: Data,
     network: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="What `train` wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Scores: an .npz file.")],
+    protocol: Protocol = None,
+    device: Device = "cpu",
     workers: Workers = 1,
     cache: Cache = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score the videos of a CSV: an npz with ids (the paths), classes and scores."""
-    import os
+    """Score the videos of a CSV.
 
+    The npz has ids (the paths), classes and scores, and of every head of the network its logits
+    before any softmax, as logits_HEAD.
+
+    Example: trajfuse deep predict test.csv net.safetensors -o scores.npz --protocol ten-crops
+    """
     import numpy as np
 
     from deep.recogniser import NetworkRecogniser
+    from idt.jobs import whole_file
 
+    _check_output(output)
     rows = _read_table(table, labelled=False)
-    recogniser = NetworkRecogniser.load(network, workers=workers, verbose=not quiet, cache=cache)
+    recogniser = NetworkRecogniser.load(
+        network,
+        protocol=protocol,
+        device=device,
+        workers=workers,
+        verbose=not quiet,
+        cache=cache,
+    )
+    unknown = sorted({row.label for row in rows if row.label} - set(recogniser.class_names_))
+    if unknown:
+        raise ValueError(
+            f"labels in {table} must be of the network's classes "
+            f"{', '.join(recogniser.class_names_)}, got {', '.join(unknown)}; give the network of "
+            "these classes, or leave the labels out"
+        )
     readable = _readable(rows, table.parent, recogniser)
-    scores = recogniser.scores([table.parent / path for path, _ in readable])
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                ids=np.array([path for path, _ in readable]),
-                classes=np.array(recogniser.class_names_),
-                scores=scores,
-            )
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    found = recogniser.evaluate([table.parent / row.path for row in readable])
+    logits: dict[str, Any] = {f"logits_{name}": each for name, each in found.logits.items()}
+    with whole_file(output) as part, part.open("wb") as file:
+        np.savez(
+            file,
+            ids=np.array([row.path for row in readable]),
+            classes=np.array(recogniser.class_names_),
+            scores=found.scores,
+            **logits,
+        )
     typer.echo(f"{output}: {len(readable)} videos, {len(recogniser.class_names_)} classes")
 
 
@@ -272,8 +378,24 @@ def main() -> None:
         sys.exit(2)
 
 
-def _read_table(table: Path, *, labelled: bool) -> list[tuple[str, str]]:
-    """Read paths and labels of a CSV; without `labelled` the label may be missing."""
+def _check_output(output: Path) -> None:
+    """Refuse a file in a folder that does not exist."""
+    if not output.absolute().parent.is_dir():
+        raise ValueError(
+            f"output must be in a folder that exists, got {str(output)!r}; make the folder first"
+        )
+
+
+class Row(NamedTuple):
+    """A video of the table; empty where there is no label or group."""
+
+    path: str
+    label: str
+    group: str
+
+
+def _read_table(table: Path, *, labelled: bool) -> list[Row]:
+    """Read a CSV; without `labelled` the label may be missing."""
     import csv
 
     with table.open(newline="", encoding="utf-8-sig") as file:
@@ -285,9 +407,10 @@ def _read_table(table: Path, *, labelled: bool) -> list[tuple[str, str]]:
                 f"{table} must have the columns {', '.join(needed)}, got none named "
                 f"{', '.join(missing)}; put column names in its first line"
             )
-        rows = [(row["path"] or "", row.get("label") or "") for row in reader]
+        names = ("path", "label", "group")
+        rows = [Row(*(row.get(name) or "" for name in names)) for row in reader]
     seen: set[str] = set()
-    for line, (path, label) in enumerate(rows, start=2):
+    for line, (path, label, _) in enumerate(rows, start=2):
         if not path or (labelled and not label):
             raise ValueError(
                 f"every row must have a value for {', '.join(needed)}, got an empty one in line "
@@ -309,18 +432,18 @@ def _read_table(table: Path, *, labelled: bool) -> list[tuple[str, str]]:
 
 
 def _readable(
-    rows: list[tuple[str, str]], folder: Path, recogniser: NetworkRecogniser
-) -> list[tuple[str, str]]:
+    rows: list[Row], folder: Path, recogniser: NetworkRecogniser, *, quiet: bool = False
+) -> list[Row]:
     """Decode all videos and return the rows of those that can be; name the others."""
-    outcomes = recogniser.prepare([folder / path for path, _ in rows])
+    outcomes = recogniser.prepare([folder / row.path for row in rows])
     readable = []
     for row, outcome in zip(rows, outcomes, strict=True):
         if outcome.error is None:
             readable.append(row)
-        elif isinstance(outcome.error, (ValueError, OSError)):
-            typer.echo(f"left out: {outcome.error}", err=True)
-        else:
+        elif not isinstance(outcome.error, (ValueError, OSError)):
             raise outcome.error
+        elif not quiet:
+            typer.echo(f"left out: {outcome.error}", err=True)
     if not readable:
         raise ValueError(
             f"at least one video must be readable, got none of {len(rows)}; see the reasons above"

@@ -89,6 +89,11 @@ class ClipSpec:
         if not self.frames:
             raise ValueError(f"frames must be one or more, got {self.frames}; (0,) is the usual")
 
+    @property
+    def least_frames(self) -> int:
+        """Frames that a video must have for one chunk without repeating any."""
+        return max(self.stack + 1, max(self.frames) - min(self.frames) + 1)
+
     def at(self, start: int, stride: int, *, n_frames: int) -> Clip:
         """Make the clip whose first chunk is centred on frame `start`.
 

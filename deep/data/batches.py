@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ import torch
 from deep.clips import ClipSpec
 from deep.data.cutting import Cutting, read_clip
 from deep.data.storing import Stored
+
+AHEAD = 2  # batches that are being cut while one trains
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,23 @@ class Batch:
     flow : Tensor of float32, shape (batch, segment, 2, time, row, column), or None
         Pixels per frame, channels ``(dx, dy)``; None for networks that see none.
     labels : Tensor of int64, shape (batch,)
+    weight
+        Of the batch's mean loss, where the clips are one process' share: the mean of the weighted
+        losses over all processes is the loss of a clip.
     """
 
     rgb: torch.Tensor
     flow: torch.Tensor | None
     labels: torch.Tensor
+    weight: float = 1.0
+
+    def to(self, device: torch.device) -> Batch:
+        """Bring the clips to a device; from pinned memory they come while it computes."""
+        if device.type == "cpu":
+            return self
+        rgb, labels = (x.to(device, non_blocking=True) for x in (self.rgb, self.labels))
+        flow = None if self.flow is None else self.flow.to(device, non_blocking=True)
+        return replace(self, rgb=rgb, flow=flow, labels=labels)
 
 
 def training_batches(
@@ -42,6 +57,9 @@ def training_batches(
     n_clips: int,
     seed: int,
     epoch: int,
+    loaders: int = 1,
+    share: tuple[int, int] = (0, 1),
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """One epoch of random clips, classes drawn equally often.
 
@@ -59,33 +77,65 @@ def training_batches(
         Clips in the epoch.
     seed, epoch
         Choose the random numbers.
+    loaders
+        Threads that cut clips while the network computes.
+    share
+        Which process of how many asks: it is given every so manyth clip of each batch. A last batch
+        with fewer clips than there are processes is left out.
+    pinned
+        Whether batches lie in memory that a GPU copies from by itself.
     """
     rng = np.random.default_rng([seed, epoch])
     order = balanced_order(np.asarray(labels), n_clips, rng)
+    rank, world = share
 
-    def cut(place: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def cut(place: int, rgb: np.ndarray, flow: np.ndarray | None) -> None:
         own = np.random.default_rng([seed, epoch, place])
         chosen = videos[order[place]]
         clip = spec.random(chosen.n_frames, own)
-        return read_clip(chosen, clip, cutting.random_view(chosen, own), cutting)
+        view = cutting.random_view(chosen, own)
+        rgb[:], fields = read_clip(chosen, clip, view, cutting)
+        if flow is not None:
+            flow[:] = fields
 
-    def collect(first: int) -> Batch:
-        places = range(first, min(first + batch_size, n_clips))
-        rgb, flow = zip(*(cut(place) for place in places), strict=True)
-        chosen = np.asarray(labels, np.int64)[order[places.start : places.stop]]
-        return Batch(
-            torch.from_numpy(np.stack(rgb)),
-            None if flow[0] is None else torch.from_numpy(np.stack(flow)),
-            torch.from_numpy(chosen),
-        )
+    def begin(first: int, pool: ThreadPoolExecutor) -> tuple[Batch, list[Future[None]]]:
+        """An empty batch, and the work that fills it."""
+        whole = range(first, min(first + batch_size, n_clips))
+        places = whole[rank::world]
+        rgb, flow = _empty(len(places), spec, cutting.size, pinned=pinned)
+        fields = None if flow is None else flow.numpy()
+        work = [
+            pool.submit(cut, place, rgb[row].numpy(), None if fields is None else fields[row])
+            for row, place in enumerate(places)
+        ]
+        chosen = np.asarray(labels, np.int64)[order[whole.start : whole.stop][rank::world]]
+        weight = len(places) * world / len(whole)
+        return Batch(rgb, flow, torch.from_numpy(chosen), weight), work
 
-    starts = range(0, n_clips, batch_size)
-    with ThreadPoolExecutor(max_workers=1) as ahead:  # cuts the next batch while this one trains
-        coming = ahead.submit(collect, starts[0])
-        for following in starts[1:]:
-            batch, coming = coming.result(), ahead.submit(collect, following)
+    starts = [first for first in range(0, n_clips, batch_size) if n_clips - first >= world]
+    pool = ThreadPoolExecutor(max_workers=loaders)
+    try:
+        coming: deque[tuple[Batch, list[Future[None]]]] = deque()
+        for index in range(len(starts)):
+            while len(coming) <= AHEAD and index + len(coming) < len(starts):
+                coming.append(begin(starts[index + len(coming)], pool))
+            batch, work = coming.popleft()
+            for clip in work:
+                clip.result()
             yield batch
-        yield coming.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _empty(
+    n: int, spec: ClipSpec, size: int, *, pinned: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Memory for frames and flow of `n` clips."""
+    sides = (size, size)
+    rgb = torch.empty(n, spec.segments, 3, len(spec.frames), *sides, pin_memory=pinned)
+    if not spec.stack:
+        return rgb, None
+    return rgb, torch.empty(n, spec.segments, 2, spec.stack, *sides, pin_memory=pinned)
 
 
 def balanced_order(labels: np.ndarray, n_clips: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,16 +13,23 @@ from deep import flow as optical
 from deep.clips import Clip
 from deep.data.storing import Stored
 
+CROPS = ("jitter", "corners", "random")
+CROP_SCALES = (1.0, 0.875, 0.75, 0.66)  # of the shorter side, Wang et al., ECCV 2016, section 4.1
+
 
 @dataclass(frozen=True)
 class View:
-    """What is cut out of every frame and field of a clip, the same for all: a box and a mirror."""
+    """What is cut out of every frame and field of a clip, the same for all: a box and a mirror.
+
+    With `own_size` the box is not brought to the input's size.
+    """
 
     top: int
     left: int
     height: int
     width: int
     flip: bool = False
+    own_size: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +40,18 @@ class Cutting:
     ----------
     size
         Side of the network's square input in pixels.
+    crops
+        Boxes of training views, each brought to ``size`` x ``size``. ``jitter``: a part of the
+        frame by `scale`, anywhere in it. ``corners``: at one of the four corners or in the centre,
+        height and width each one of `crop_scales` times the frame's shorter side, no more than one
+        step of that list apart (Wang et al., "Temporal Segment Networks", ECCV 2016, section 4.1).
+        ``random``: ``size`` x ``size`` pixels, anywhere (Simonyan and Zisserman 2014, section 4).
     scale
-        Least share of the frame's height and of its width that a training view keeps; both are
-        drawn independently from ``[scale, 1]`` and the box is brought to ``size`` x ``size``
-        (Feichtenhofer et al. 2016 jitter both sides by a quarter). Tests see the whole frame.
+        Least share of the frame's height and of its width that ``jitter`` keeps; both are drawn
+        independently from ``[scale, 1]`` (Feichtenhofer et al. 2016 jitter both sides by a
+        quarter).
+    crop_scales
+        Of ``corners``, descending.
     mirror
         Whether training views are flipped at random.
     subtract_mean
@@ -47,7 +62,9 @@ class Cutting:
     """
 
     size: int = 112
+    crops: str = "jitter"
     scale: float = 0.75
+    crop_scales: Sequence[float] = CROP_SCALES
     mirror: bool = True
     subtract_mean: bool = True
     bound: float | None = 20.0
@@ -57,20 +74,44 @@ class Cutting:
             raise ValueError(f"scale must be above 0 and at most 1, got {self.scale}; try 0.75")
         if self.size < 16:
             raise ValueError(f"size must be at least 16 pixels, got {self.size}; try 112")
+        if self.crops not in CROPS:
+            raise ValueError(
+                f"crops must be one of {', '.join(CROPS)}, got {self.crops!r}; choose one of these"
+            )
+        scales = list(self.crop_scales)
+        if not scales or scales != sorted(scales, reverse=True) or not 0 < min(scales) <= 1:
+            raise ValueError(
+                f"crop_scales must be shares above 0 and at most 1, descending, got {scales}; "
+                f"the usual are {', '.join(map(str, CROP_SCALES))}"
+            )
 
     def random_view(self, stored: Stored, rng: np.random.Generator) -> View:
         """Draw a training view."""
+        height, width = self._random_box(stored, rng)
+        free = stored.height - height, stored.width - width
+        if self.crops == "corners":
+            corner = int(rng.integers(5))
+            top, left = _corners(*free)[corner]
+        else:
+            top, left = (int(rng.integers(0, space + 1)) for space in free)
+        return View(top, left, height, width, flip=self.mirror and bool(rng.integers(2)))
+
+    def _random_box(self, stored: Stored, rng: np.random.Generator) -> tuple[int, int]:
+        """Height and width of a training view."""
+        shorter = min(stored.height, stored.width)
+        if self.crops == "random":
+            return min(self.size, shorter), min(self.size, shorter)
+        if self.crops == "corners":
+            n = len(self.crop_scales)
+            steps = [(i, j) for i in range(n) for j in range(n) if abs(i - j) <= 1]
+            chosen = steps[int(rng.integers(len(steps)))]
+            height, width = (round(self.crop_scales[step] * shorter) for step in chosen)
+            return height, width
         height, width = (
             int(np.rint(side * rng.uniform(self.scale, 1.0)))
             for side in (stored.height, stored.width)
         )
-        return View(
-            top=int(rng.integers(0, stored.height - height + 1)),
-            left=int(rng.integers(0, stored.width - width + 1)),
-            height=height,
-            width=width,
-            flip=self.mirror and bool(rng.integers(2)),
-        )
+        return height, width
 
 
 def read_clip(
@@ -99,9 +140,9 @@ def read_clip(
         Pixels per frame. In a flipped view the x components are negated. None for a clip without
         fields.
     """
-    size = cutting.size
+    size = (view.height, view.width) if view.own_size else (cutting.size, cutting.size)
     n_segments, n_images = clip.frames.shape
-    rgb = np.empty((n_segments, 3, n_images, size, size), np.float32)
+    rgb = np.empty((n_segments, 3, n_images, *size), np.float32)
     with h5py.File(stored.frames) as file:
         for segment, image in np.ndindex(n_segments, n_images):
             pixels = _cut(file["frames"][clip.frames[segment, image]], view, size)
@@ -109,7 +150,7 @@ def read_clip(
     n_fields = clip.fields.shape[1] + clip.backward.shape[1]
     if not n_fields:
         return mirrored(rgb, None) if view.flip else (rgb, None)
-    flow = np.empty((n_segments, 2, n_fields, size, size), np.float32)
+    flow = np.empty((n_segments, 2, n_fields, *size), np.float32)
     for segment, motion in enumerate(_motion(stored, clip, cutting)):
         for time, field in enumerate(motion):
             flow[segment, :, time] = _cut(field, view, size).transpose(2, 0, 1)
@@ -141,6 +182,13 @@ def grid_views(stored: Stored, size: int, n: int) -> list[View]:
     return [View(int(top), int(left), side, side) for top in tops for left in lefts]
 
 
+def corner_views(stored: Stored, size: int) -> list[View]:
+    """Boxes of the input's size, or of the frame's shorter side: four corners, then the centre."""
+    side = min(size, stored.height, stored.width)
+    places = _corners(stored.height - side, stored.width - side)
+    return [View(top, left, side, side) for top, left in places]
+
+
 def mirrored(rgb: np.ndarray, flow: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Flip clips left to right: columns reversed, x components of the flow negated.
 
@@ -155,6 +203,11 @@ def mirrored(rgb: np.ndarray, flow: np.ndarray | None) -> tuple[np.ndarray, np.n
     flow = flow[..., ::-1].copy()
     flow[..., 0, :, :, :] *= -1
     return rgb, flow
+
+
+def _corners(height: int, width: int) -> list[tuple[int, int]]:
+    """Top and left of boxes in the corners and the centre, given the rows and columns left over."""
+    return [(0, 0), (0, width), (height, 0), (height, width), (height // 2, width // 2)]
 
 
 def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray]:
@@ -178,14 +231,14 @@ def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray
             yield motion - means[:, None, None] if cutting.subtract_mean else motion
 
 
-def _cut(image: np.ndarray, view: View, size: int) -> np.ndarray:
-    """Cut a view's box out of (row, column, channel), brought to size x size."""
+def _cut(image: np.ndarray, view: View, size: tuple[int, int]) -> np.ndarray:
+    """Cut a view's box out of (row, column, channel), brought to rows and columns of `size`."""
     box = image[view.top : view.top + view.height, view.left : view.left + view.width]
-    if box.shape[:2] == (size, size):
+    if box.shape[:2] == size:
         return box
-    shrinks = box.shape[0] > size or box.shape[1] > size
+    shrinks = box.shape[0] > size[0] or box.shape[1] > size[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(box, (size, size), interpolation=method)
+    return cv2.resize(box, size[::-1], interpolation=method)
 
 
 def _slab(dataset: h5py.Dataset, indices: np.ndarray) -> np.ndarray:

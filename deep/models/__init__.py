@@ -6,6 +6,8 @@ Such a file has a module docstring (citation, section or figure, what deviates) 
   ``clips(**options)`` besides;
 - ``RECIPE``, keyword arguments of `deep.train.train` and `deep.data.Cutting` for learning from
   scratch, and ``FINE_TUNE``, what changes with a pre-trained backbone;
+- ``PAPER``, in place of what the recipe has, how the paper trained and tested, as far as it says
+  so, and ``PAPER_FINE_TUNE``, what it changed for weights from ImageNet;
 - ``build(num_classes, *, backbone, **options)``, which returns the network; its ablations are
   options, and it refuses an unknown value with the list of the valid ones;
 - where the paper has tables of such settings, ``VARIANTS``: their rows, name to `Variant`;
@@ -13,7 +15,8 @@ Such a file has a module docstring (citation, section or figure, what deviates) 
   is the sum of their cross-entropies), ``fuse(heads)`` (scores (batch, class) out of such logits)
   and ``forward(rgb=None, flow=None)``, which is ``fuse(heads(rgb, flow))``. Every input is
   ``(batch, segment, channel, time, row, column)``. ``fuse_views`` besides, where scores are more
-  than the fused means over views, see `deep.predict`.
+  than the fused means over views, see `deep.predict`; ``last_layers()``, the modules that give the
+  logits, for the training of these alone.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ import torch
 from torch import nn
 
 from deep.clips import ClipSpec
-from deep.models._options import of_kind
+from deep.models._options import check_choices as check_choices
+from deep.models._options import of_kind as of_kind
 from deep.models._variant import Variant
 
 

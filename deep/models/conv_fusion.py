@@ -60,7 +60,7 @@ from deep.models._options import check_choices
 from deep.spatial_fusion import STARTS, SpatialFusion, bilinear
 from deep.temporal_fusion import pool_time
 
-__all__ = ["FINE_TUNE", "INPUT", "RECIPE", "VARIANTS", "build", "clips", "load_matconvnet"]
+__all__ = ["FINE_TUNE", "INPUT", "PAPER", "RECIPE", "VARIANTS", "build", "clips", "load_matconvnet"]
 INPUT = ClipSpec(segments=3, strides=(5, 15), stack=10)
 # Numbers chosen by validation on held-out groups of UT-Interaction's training split. AdamW in place
 # of SGD because a CPU affords only a few hundred steps.
@@ -84,7 +84,31 @@ FINE_TUNE: dict[str, Any] = {
     "learning_rate": 1e-3,
     "frozen": (17, 0),
 }
-LAST = {"efficientnet-lite0": "block16", "efficientnet-lite0-tiny": "block16"}  # where it is cut
+# The released code's fusion stage: 10 passes an epoch, rates 1e-3 twice, 1e-4, 1e-5, 1e-6, biases
+# twice as fast. Sides of training views are jittered by a quarter; tests see whole frames.
+PAPER: dict[str, Any] = {
+    "epochs": 5,
+    "passes": 10,
+    "batch_size": 96,
+    "optimiser": "sgd",
+    "learning_rate": 1e-3,
+    "bias_rate": 2.0,
+    "schedule": "step",
+    "drops": (0.4, 0.6, 0.8),
+    "warm_up": 0.0,
+    "weight_decay": 5e-4,
+    "label_smoothing": 0.0,
+    "dropout": 0.85,
+    "side": 256,
+    "size": 224,
+    "n_clips": 20,
+    "views": "frame",
+}
+LAST = {  # where it is cut
+    "efficientnet-lite0": "block16",
+    "efficientnet-lite0-tiny": "block16",
+    "efficientnet-lite0-untrained": "block16",
+}
 POOLS = ("3d", "2d")
 TOWERS = ("both", "one")
 LOSSES = ("both", "fused")
@@ -196,6 +220,19 @@ class ConvFusion(nn.Module):
     ) -> torch.Tensor:
         """Scores (batch, class): `fuse` of `heads`."""
         return self.fuse(self.heads(rgb, flow))
+
+    def last_layers(self) -> list[nn.Module]:
+        """What gives the logits: linear layers, and where logits are joined, that too."""
+        if self.svm is not None:
+            return [self.svm]
+        found: list[nn.Module] = [self.late] if isinstance(self.late, SpatialFusion) else []
+        for tower, head, wanted in (
+            (self.spatial, self.fused, True),
+            (self.temporal, self.own, self.both_heads),
+        ):
+            if wanted:
+                found.append(tower.backbone.steps["fc8"] if head is None else head.classifier)
+        return found
 
     def _joined(
         self, rgb: torch.Tensor | None, flow: torch.Tensor | None

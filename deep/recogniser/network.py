@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
-from deep import backbones, data, models, weights
-from deep.backbones.loading import load_weights
-from deep.backbones.tower import Tower
+from deep import data, models, weights
+from deep import device as devices
 from deep.data import Stored
 from deep.flow import FlowSettings, check_fingerprint
-from deep.late_fusion import hold_out
-from deep.predict import predict, view_logits
+from deep.predict import Prediction, evaluate
+from deep.recogniser import fitting, held_out, trained
 from deep.recogniser.inputs import cache_folder, checked_classes
-from deep.recogniser.plan import LOOP_OPTIONS, VIEW_OPTIONS, part, settle
-from deep.train import reproducible, train
+from deep.recogniser.plan import (
+    BATCH_OPTIONS,
+    LOOP_OPTIONS,
+    VIEW_OPTIONS,
+    part,
+    protocol_options,
+    settle,
+)
+from deep.train import check_board, distributed, reproducible, train
 from idt import jobs
 
-STREAMS = ("spatial", "temporal")
 
-
+@dataclass(kw_only=True, eq=False)
 class NetworkRecogniser:
     """A network of `deep.models`, trained and tested by its recipe.
 
@@ -47,22 +51,48 @@ class NetworkRecogniser:
     recipe
         In place of other numbers of the recipe and options of the network, see its ``build``; a
         wrong one is refused with the list of those there are.
+    mode
+        What learns: ``recipe``, as the recipe says; ``all`` layers; the ``last`` alone, which give
+        the logits; ``scratch``, all of them from random weights, whatever the backbone comes with.
+    paper
+        Train and test as the paper did, see the model's ``PAPER``, in place of the recipe for two
+        cores.
+    protocol
+        How videos are tested, one of `deep.predict.PROTOCOLS`; None for the recipe's.
     start
-        Weight files for the ``spatial`` and the ``temporal`` tower to start from, see
-        `deep.backbones.loading.load_weights`; their classifiers are left out.
+        Weight files to start from: ``spatial``, ``temporal`` for the towers, see
+        `deep.backbones.loading.load_weights`, whose classifiers are left out; ``network`` for a
+        whole one that `save` wrote, which must have the same classes in the same order.
+    new_classifier
+        Whether that one's last layers are left out, whatever its classes.
+    validation
+        Share of the groups that is held out to find the epoch with the least loss, whose weights
+        are kept; 0 for none. With `patience` in the recipe training ends early.
     side
-        Shorter side of the stored frames in pixels; flow is computed at this size.
+        Shorter side of the stored frames in pixels, at which flow is computed; None for the paper's
+        with `paper`, else 128.
     flow
         Which flow the network sees.
+    device, precision
+        As for `deep.train.train`.
     seed
         Of initialisation, sampling, augmentation and dropout.
     workers
-        Processes that decode and compute flow. The network itself runs on torch's threads.
+        Processes that decode and compute flow, and threads that cut clips for the network, which
+        itself runs on torch's threads.
     verbose
         Show progress with the time left on standard error.
     cache
-        Folder for decoded frames and flow, shared by all networks; None for a temporary one of this
-        object's own.
+        Folder for decoded frames and flow, shared by all networks, and for checkpoints; None for a
+        temporary one of this object's own.
+    checkpoint
+        File that is written after every epoch and taken away at the end of `fit`; a `fit` that was
+        interrupted goes on from it. None: in `cache`, if there is one, under a name that goes with
+        all that decides the result.
+    log
+        CSV file with a row for each epoch; None: beside the checkpoint.
+    tensorboard
+        Folder for TensorBoard's files.
 
     Attributes
     ----------
@@ -72,51 +102,42 @@ class NetworkRecogniser:
         What ``auto`` stood for.
     class_names_ : list of str
         In the order of the scores.
+    history_ : list of deep.train.Epoch
+        Loss, pace and validation of each epoch.
     losses_ : list of float
         Mean training loss of each epoch.
     """
 
-    score_kind = "logit"
+    score_kind: ClassVar[str] = "logit"
 
-    def __init__(
-        self,
-        *,
-        model: str = "conv-fusion",
-        backbone: str = "auto",
-        epochs: int | None = None,
-        passes: int | None = None,
-        size: int | None = None,
-        n_clips: int | None = None,
-        segments: int | None = None,
-        strides: tuple[int, int] | None = None,
-        variant: str | None = None,
-        recipe: dict[str, Any] | None = None,
-        start: dict[str, Path] | None = None,
-        side: int = 128,
-        flow: FlowSettings = FlowSettings(),  # noqa: B008  # frozen
-        seed: int = 0,
-        workers: int = 1,
-        verbose: bool = False,
-        cache: Path | None = None,
-    ) -> None:
-        self.model = model
-        self.backbone = backbone
-        self.epochs = epochs
-        self.passes = passes
-        self.size = size
-        self.n_clips = n_clips
-        self.segments = segments
-        self.strides = strides
-        self.variant = variant
-        self.recipe = recipe
-        self.start = start
-        self.side = side
-        self.flow = flow
-        self.seed = seed
-        self.workers = workers
-        self.verbose = verbose
-        self.cache = cache
-        self._folder: Path | None = None
+    model: str = "conv-fusion"
+    backbone: str = "auto"
+    epochs: int | None = None
+    passes: int | None = None
+    size: int | None = None
+    n_clips: int | None = None
+    segments: int | None = None
+    strides: tuple[int, int] | None = None
+    variant: str | None = None
+    recipe: dict[str, Any] | None = None
+    mode: str = "recipe"
+    paper: bool = False
+    protocol: str | None = None
+    start: dict[str, Path] | None = None
+    new_classifier: bool = False
+    validation: float = 0.0
+    side: int | None = None
+    flow: FlowSettings = FlowSettings()  # noqa: RUF009  # frozen
+    device: str = "cpu"
+    precision: str = "float32"
+    seed: int = 0
+    workers: int = 1
+    verbose: bool = False
+    cache: Path | None = None
+    checkpoint: Path | None = None
+    log: Path | None = None
+    tensorboard: Path | None = None
+    _folder: Path | None = field(default=None, init=False, repr=False)
 
     def fit(
         self,
@@ -135,14 +156,17 @@ class NetworkRecogniser:
         labels
             One per video, 0 to n_classes - 1; each class needs a video.
         groups
-            What belongs together; needed where the streams' fusion is learned (``late="svm"``).
+            What belongs together; needed for `validation`, and where the streams' fusion is learned
+            (``late="svm"``).
         class_names
             Names of the classes in the order of the labels; by default their numbers.
 
         Raises
         ------
         ValueError
-            Labels, classes or options do not fit.
+            Labels, classes or options do not fit, or there is no such device.
+        deep.weights.WeightsError
+            Weights to start from, or the checkpoint, are broken or of another network or run.
         idt.video.VideoError
             A video cannot be read.
         ImportError
@@ -150,37 +174,65 @@ class NetworkRecogniser:
         """
         names = checked_classes(videos, labels, class_names)
         self._settle()
-        recipe, module = self.recipe_, models.load(self.model)
-        late = np.zeros(len(videos), np.bool_)  # held out from the streams, for their fusion
-        if recipe.get("late") == "svm":
-            late = hold_out([int(label) for label in labels], groups, seed=self.seed)
-        stored = [outcome.result() for outcome in self.prepare(videos)]
-        learned = [index for index in range(len(videos)) if not late[index]]
-        if self.verbose:
-            note = " (from ImageNet)" if self.backbone_ in backbones.PRETRAINED else ""
-            print(f"{self.model}: backbone {self.backbone_}{note}", file=sys.stderr)
-        with reproducible(self.seed):
-            network = module.build(len(names), **self._build)
-            for stream, path in (self.start or {}).items():
-                load_weights(self._tower(network, stream), path, new_classifier=True)
-            batches = partial(
-                data.training_batches,
-                [stored[index] for index in learned],
-                [labels[index] for index in learned],
-                spec=self.spec_,
-                cutting=self.cutting_,
-                batch_size=recipe["batch_size"],
-                n_clips=recipe["passes"] * len(learned),
-                seed=self.seed,
+        labels = [int(label) for label in labels]
+        learned, fused, validated = fitting.parts_of(
+            labels,
+            groups,
+            late=self.recipe_.get("late") == "svm",
+            validation=self.validation,
+            seed=self.seed,
+        )
+        run = trained.run_of(self, videos, labels, names, validated)
+        checkpoint, log = fitting.files(
+            run, checkpoint=self.checkpoint, log=self.log, folder=self.cache
+        )
+        with reproducible(self.seed, device=self.device):
+            network = fitting.build(
+                self.model,
+                names,
+                options=self._build,
+                start=self.start,
+                new_classifier=self.new_classifier,
+                mode=self.mode,
             )
-            self.losses_ = train(
+            with distributed.first():
+                stored = [outcome.result() for outcome in self.prepare(videos)]
+            fitting.check_stored([stored[index] for index in learned], self.spec_)
+            if self.verbose and distributed.rank() == 0:
+                print(trained.announcement(self, checkpoint), file=sys.stderr)
+            self.history_ = train(
                 network,
-                lambda epoch: batches(epoch=epoch),
+                fitting.batches(
+                    [stored[index] for index in learned],
+                    [labels[index] for index in learned],
+                    spec=self.spec_,
+                    cutting=self.cutting_,
+                    seed=self.seed,
+                    loaders=self.workers,
+                    pinned=self.device != "cpu",
+                    **part(self.recipe_, BATCH_OPTIONS),
+                ),
+                validate=fitting.validator(
+                    network,
+                    [stored[index] for index in validated],
+                    [labels[index] for index in validated],
+                    **self._views(),
+                ),
+                device=self.device,
+                precision=self.precision,
+                checkpoint=checkpoint,
+                settings=run,
+                log=log,
+                tensorboard=self.tensorboard,
                 verbose=self.verbose,
-                **part(recipe, LOOP_OPTIONS),
+                **part(self.recipe_, LOOP_OPTIONS),
             )
-            if late.any():
-                self._fit_late(network, stored, labels, late)
+            if len(fused):
+                found = evaluate(network, [stored[index] for index in fused], **self._views())
+                network.fit_late(found.logits, [labels[index] for index in fused])
+        if checkpoint is not None and distributed.rank() == 0:
+            checkpoint.unlink(missing_ok=True)
+        self.losses_ = [epoch.loss for epoch in self.history_]
         self.network_ = network
         self.class_names_ = names
         return self
@@ -201,55 +253,69 @@ class NetworkRecogniser:
         self._check_fitted()
         if not len(videos):
             return np.zeros((0, len(self.class_names_)), np.float32)
+        return self.evaluate(videos).scores
+
+    def evaluate(self, videos: Sequence[str | Path]) -> Prediction:
+        """Score videos, at least one, and keep each head's logits beside the scores."""
+        self._check_fitted()
         stored = [outcome.result() for outcome in self.prepare(videos)]
-        with reproducible(self.seed):
-            return predict(
-                self.network_,
-                stored,
-                spec=self.spec_,
-                cutting=self.cutting_,
-                verbose=self.verbose,
-                **part(self.recipe_, VIEW_OPTIONS),
-            )
+        with reproducible(self.seed, device=self.device):
+            return evaluate(self.network_, stored, verbose=self.verbose, **self._views())
 
-    def _tower(self, network: torch.nn.Module, stream: str) -> Tower:
-        """Find the tower on frames, or the one on motion."""
-        towers = [module for module in network.modules() if isinstance(module, Tower)]
-        own = [t for t in towers if (t.modality == "rgb") == (stream == "spatial")]
-        if stream not in STREAMS or not own:
-            known = {STREAMS[tower.modality != "rgb"] for tower in towers}
-            raise ValueError(
-                f"start must be of {', '.join(sorted(known))} for {self.model}, got {stream!r}; "
-                "give weights for these"
-            )
-        return own[0]
-
-    def _fit_late(
+    def cross_scores(
         self,
-        network: Any,
-        stored: Sequence[Stored],
+        videos: Sequence[str | Path],
         labels: Sequence[int],
-        late: np.ndarray,
-    ) -> None:
-        """Let a network learn how to fuse its streams from videos held out from them."""
-        chosen = [index for index in range(len(stored)) if late[index]]
-        views = [
-            view_logits(
-                network,
-                stored[index],
-                spec=self.spec_,
-                cutting=self.cutting_,
-                n_clips=self.recipe_["n_clips"],
-                mirror=True,
-                grid=self.recipe_.get("grid", 1),
-            )
-            for index in chosen
-        ]
-        heads = {
-            name: torch.stack([each[name].mean(dim=(0, 1)) for each in views]).numpy()
-            for name in views[0]
+        groups: Sequence[Any],
+        *,
+        n_folds: int | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """Score training videos by networks that did not see their group; this object stays.
+
+        With a cache, scores of a fold are kept there: what was interrupted goes on.
+
+        Parameters
+        ----------
+        videos, labels, class_names
+            As for `fit`.
+        groups
+            One per video; videos of one group are held out together.
+        n_folds
+            Folds that groups are dealt to, classes spread evenly; None for 5, or as many as there
+            are groups.
+
+        Returns
+        -------
+        ndarray of float32, shape (video, class)
+
+        Raises
+        ------
+        ValueError
+            As for `fit`; or a fold leaves a class without a video to train on.
+        """
+        names = checked_classes(videos, labels, class_names)
+        self._settle()
+        return held_out.cross_scores(
+            videos,
+            labels,
+            groups,
+            names,
+            n_folds=n_folds,
+            another=lambda: replace(self, checkpoint=None, log=None, tensorboard=None),
+            settings=self.settings(),
+            cache=self.cache,
+        )
+
+    def _views(self) -> dict[str, Any]:
+        """Options of `deep.predict.evaluate`."""
+        return {
+            "spec": self.spec_,
+            "cutting": self.cutting_,
+            "device": self.device,
+            "precision": self.precision,
+            **part(self.recipe_, VIEW_OPTIONS),
         }
-        network.fit_late(heads, [int(labels[index]) for index in chosen])
 
     def prepare(self, videos: Sequence[str | Path]) -> list[jobs.Outcome[str | Path, Stored]]:
         """Decode videos and compute their flow into the cache, as `fit` and `scores` do first.
@@ -261,7 +327,7 @@ class NetworkRecogniser:
         return data.store_all(
             videos,
             folder=self._cache_folder(),
-            side=self.side,
+            side=self.side_,
             flow=self.flow_,
             workers=self.workers,
             verbose=self.verbose,
@@ -271,26 +337,7 @@ class NetworkRecogniser:
         """Say what made the result, all of it, JSON-able."""
         if not hasattr(self, "recipe_"):
             self._settle()
-        return {
-            "model": self.model,
-            "backbone": self.backbone_,
-            "clips": {
-                "segments": self.spec_.segments,
-                "strides": list(self.spec_.strides),
-                "stack": self.spec_.stack,
-            },
-            **({} if self.variant is None else {"variant": self.variant}),
-            **({"start": {k: Path(v).name for k, v in self.start.items()}} if self.start else {}),
-            "recipe": {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in self.recipe_.items()
-            },
-            "side": self.side,
-            "flow": None if self.flow_ is None else self.flow_.fingerprint(),
-            "seed": self.seed,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
+        return trained.settings_of(self)
 
     def save(self, path: str | Path) -> None:
         """Write the trained network, its classes and its settings to a safetensors file."""
@@ -304,6 +351,10 @@ class NetworkRecogniser:
         path: str | Path,
         *,
         flow: FlowSettings | None = None,
+        class_names: Sequence[str] | None = None,
+        protocol: str | None = None,
+        device: str = "cpu",
+        precision: str | None = None,
         workers: int = 1,
         verbose: bool = False,
         cache: Path | None = None,
@@ -316,48 +367,49 @@ class NetworkRecogniser:
             The safetensors file.
         flow
             The flow that will be fed; None for the one it was trained on.
+        class_names
+            The classes that are wanted, in their order; None for the network's own.
+        protocol
+            How videos are tested, one of `deep.predict.PROTOCOLS`; None as it was trained for.
+        device, precision
+            As for the class; None for the precision that it was trained in.
         workers, verbose, cache
             As for the class.
 
         Raises
         ------
         deep.weights.WeightsError
-            The file is broken or does not fit the network that its header names.
+            The file is broken, does not fit the network that its header names, or has other classes
+            or in another order.
         ValueError
-            `flow` is not what the network was trained on.
+            `flow` is not what the network was trained on, or there is no such device.
         """
+        place = devices.chosen(device)
         tensors, stored = weights.load(path)
-        try:
-            recipe = {key: _tuple(value) for key, value in stored["recipe"].items()}
-            loaded = cls(
-                model=stored["model"],
-                backbone=stored["backbone"],
-                segments=stored["clips"]["segments"],
-                strides=_tuple(stored["clips"]["strides"]),
-                variant=stored.get("variant"),
-                start=stored.get("start"),
-                recipe=recipe,
-                side=stored["side"],
-                flow=FlowSettings(**(stored["flow"] or {})),
-                seed=stored["seed"],
-                workers=workers,
-                verbose=verbose,
-                cache=cache,
-            )
-            loaded.class_names_ = [str(name) for name in stored["class_names"]]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise weights.WeightsError(
-                f"cannot read weights {str(path)!r}: its settings do not describe a network "
-                f"({error}); give a file that `trajfuse deep train` wrote"
-            ) from error
+        arguments, names = trained.arguments(stored, path)
+        arguments["recipe"] |= protocol_options(protocol)
+        arguments |= {"precision": precision} if precision else {}
+        common: dict[str, Any] = {
+            "device": device,
+            "workers": workers,
+            "verbose": verbose,
+            "cache": cache,
+        }
+        loaded = cls(**arguments, **common)
+        loaded.class_names_ = names
         if flow is not None:
             check_fingerprint(
                 flow.fingerprint(), loaded.flow.fingerprint(), owner=f"the network in {path}"
+            )
+        if class_names is not None:
+            fitting.check_class_names(
+                loaded.class_names_, class_names, owner=f"the network in {path}"
             )
         loaded._settle()
         module = models.load(loaded.model)
         network = module.build(len(loaded.class_names_), **loaded._build)
         weights.fit_into(network, tensors, source=str(path))
+        devices.move(network, place)
         loaded.network_ = network.eval()
         return loaded
 
@@ -367,6 +419,15 @@ class NetworkRecogniser:
         for name in ("epochs", "passes", "size", "n_clips"):
             if getattr(self, name) is not None:
                 given[name] = getattr(self, name)
+        if given.get("patience") is not None and not self.validation:
+            raise ValueError(
+                f"patience must go with validation, got {given['patience']} without; hold out a "
+                "share of the groups"
+            )
+        devices.chosen(self.device)
+        devices.check_precision(self.precision)
+        if self.tensorboard is not None:
+            check_board()
         plan = settle(
             self.model,
             backbone=self.backbone,
@@ -375,9 +436,15 @@ class NetworkRecogniser:
             segments=self.segments,
             strides=self.strides,
             flow=self.flow,
+            mode=self.mode,
+            paper=self.paper,
+            protocol=self.protocol,
+            side=self.side,
+            has_start=bool(self.start),
         )
         self.backbone_, self.recipe_, self.spec_ = plan.backbone, plan.recipe, plan.spec
         self.cutting_, self.flow_, self._build = plan.cutting, plan.flow, plan.build
+        self.side_ = plan.side
 
     def _cache_folder(self) -> Path:
         if self._folder is None:
@@ -387,8 +454,3 @@ class NetworkRecogniser:
     def _check_fitted(self) -> None:
         if not hasattr(self, "network_"):
             raise ValueError("the network must be trained first, got none; call fit or load")
-
-
-def _tuple(value: Any) -> Any:
-    """Turn a list, which JSON makes of a tuple, back into one."""
-    return tuple(value) if isinstance(value, list) else value

@@ -65,7 +65,16 @@ def test_train_and_predict(
         assert found["scores"].shape == (4, 2)
         assert found["scores"].dtype == np.float32
         assert np.all(np.isfinite(found["scores"]))
-    assert not list(tmp_path.glob("*.part"))
+        assert found["logits_fused"].shape == found["logits_temporal"].shape == (4, 2)
+        mean = (found["logits_fused"] + found["logits_temporal"]) / 2
+        np.testing.assert_allclose(found["scores"], mean, rtol=1e-5)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "bad é.mp4", "data.csv", "n.log.csv", "n.safetensors", "s.npz"
+    }  # fmt: skip
+    # labels of another network
+    table.write_text(table.read_text(encoding="utf-8").replace(",left", ",up"), encoding="utf-8")
+    assert call("predict", table, network, "-o", scores, "--quiet", "--cache", cache) == 2
+    assert "must be of the network's classes left, right, got up;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -109,6 +118,56 @@ def test_other_mistakes(
     assert "no such file" in capsys.readouterr().err
     assert call("train", tmp_path / "none.csv", "-o", network) == 2
     assert "none.csv" in capsys.readouterr().err
+
+
+def test_options_of_the_training(
+    call: Callable[..., int],
+    clips: Clips,
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names, network = ["right", "left"], tmp_path / "n.safetensors"
+    rows = [f"{p},{names[label]},{i // 2}" for i, (p, label) in enumerate(zip(*clips, strict=True))]
+    table = tmp_path / "data.csv"
+    table.write_text("path,label,group\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    line = ["train", table, "-o", network, "--model", "two-stream", "--backbone", "small"]
+    line += ["--epochs", "2", "--quiet", "--cache", cache, "--side", "48", "--option", "size=32"]
+    more = ["--mode", "last", "--validation", "0.5", "--option", "patience=1"]
+    log = tmp_path / "log.csv"
+    assert call(*line, *more, "--precision", "bfloat16", "--log", log) == 0
+    with log.open(newline="") as file:
+        (first, *_) = list(csv.DictReader(file))
+    assert 0 <= float(first["validation_accuracy"]) <= 1
+    with safe_open(network, framework="pt") as stored:
+        settings = json.loads(stored.metadata()["trajfuse"])["settings"]
+    assert settings["mode"] == "last"
+    assert settings["validation"] == 0.5
+    assert settings["side"] == 48
+    checkpoint = tmp_path / "n.checkpoint.safetensors"
+    checkpoint.write_bytes(b"broken")
+    capsys.readouterr()
+    assert call(*line) == 2
+    assert "checkpoint must be whole, got: cannot read weights" in capsys.readouterr().err
+    assert call(*line, "--restart", "--network-weights", network) == 0
+    assert not checkpoint.exists()
+    for wrong, message in (
+        (["--device", "cuda:50"], "device must be a GPU that torch"),
+        (["--mode", "x"], "mode must be one of recipe, all, last, scratch, got 'x'"),
+        (["--protocol", "x"], "protocol must be one of ten-crops, whole-frame, snippets, got 'x'"),
+        (["--option", "patience=1"], "patience must go with validation"),
+    ):
+        capsys.readouterr()
+        assert call(*line, *wrong) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_help_has_an_example(
+    command: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(command, "--help") == 0
+    assert f"Example: trajfuse deep {command}" in capsys.readouterr().out
 
 
 def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -197,7 +256,10 @@ def test_train_with_options_and_published_weights(
     capsys.readouterr()
     only = ["--option", "streams=temporal", "--spatial-weights", weights]
     assert call(*line, *only) == 2
-    assert "start must be of temporal for two-stream, got 'spatial'" in capsys.readouterr().err
+    assert (
+        "start must be of temporal, network for two-stream, got 'spatial'"
+        in capsys.readouterr().err
+    )
     assert call(*line, "--option", "fusion=sum") == 2
     assert "recipe must be of size, " in capsys.readouterr().err
 

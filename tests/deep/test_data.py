@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from deep import data
 from deep.clips import ClipSpec
@@ -109,6 +111,39 @@ def test_random_views_stay_inside(coordinates: Stored) -> None:
     assert not any(Cutting(mirror=False).random_view(coordinates, rng).flip for _ in range(20))
 
 
+def cut_box(stored: Stored, view: View) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a view, read off the pixels themselves."""
+    spec = ClipSpec(stack=0)
+    whole = replace(view, flip=False, own_size=True)
+    rgb, _ = read_clip(stored, spec.at(0, 1, n_frames=12), whole, Cutting(size=16))
+    columns, rows = np.rint(255 * rgb[0, :2, 0])
+    assert columns.shape == (view.height, view.width)
+    return int(columns[0, 0]), int(rows[0, 0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
+
+
+def test_corner_crops_of_several_scales(coordinates: Stored) -> None:
+    rng, cutting = np.random.default_rng(0), Cutting(size=16, crops="corners")
+    boxes = [cut_box(coordinates, cutting.random_view(coordinates, rng)) for _ in range(400)]
+    sides = [40, 35, 30, 26]  # 40 rows times 1, .875, .75, .66
+    steps = {(sides.index(width), sides.index(height)) for _, _, width, height in boxes}
+    assert steps == {(i, j) for i in range(4) for j in range(4) if abs(i - j) <= 1}
+    places = set()
+    for left, top, width, height in boxes:
+        right, bottom = WIDTH - width, HEIGHT - height
+        centre = (left, top) == (right // 2, bottom // 2)
+        assert centre or (left in (0, right) and top in (0, bottom))
+        places.add("centre" if centre else (left > 0, top > 0))
+    assert len(places) == 5
+
+
+def test_random_crops_have_the_inputs_size(coordinates: Stored) -> None:
+    rng, cutting = np.random.default_rng(0), Cutting(size=32, crops="random")
+    boxes = [cut_box(coordinates, cutting.random_view(coordinates, rng)) for _ in range(400)]
+    assert {(width, height) for _, _, width, height in boxes} == {(32, 32)}
+    assert {left for left, *_ in boxes} == set(range(29))  # anywhere, up to both edges
+    assert {top for _, top, *_ in boxes} == set(range(9))
+
+
 def test_frames_are_stored_once_as_rgb(clips: tuple[list[Path], list[int]], tmp_path: Path) -> None:
     path = clips[0][0]
     stored = store(path, folder=tmp_path, side=48, flow=FlowSettings())
@@ -203,11 +238,47 @@ def test_batches_depend_on_seed_and_epoch_alone(coordinates: Stored) -> None:
     assert not np.array_equal(rgb, np.concatenate([b.rgb for b in batches(0, 1, 3)]))
 
 
+def test_processes_share_batches_and_threads_change_nothing(coordinates: Stored) -> None:
+    def batches(**options: object) -> list[data.Batch]:
+        cutting = Cutting(size=16)
+        return list(
+            data.training_batches(
+                [coordinates] * 4,
+                [0, 1, 0, 2],
+                spec=ClipSpec(stack=2),
+                cutting=cutting,
+                batch_size=4,
+                n_clips=9,
+                seed=1,
+                epoch=2,
+                **options,
+            )
+        )
+
+    alone, threads = batches(), batches(loaders=3)
+    for one, other in zip(alone, threads, strict=True):
+        assert torch.equal(one.rgb, other.rgb)
+        assert torch.equal(one.flow, other.flow)
+    shares = [batches(share=(rank, 3)) for rank in range(3)]
+    assert [len(share) for share in shares] == [2, 2, 2]  # the ninth clip is left out
+    for index, whole in enumerate(alone[:2]):
+        for rank, share in enumerate(shares):
+            assert torch.equal(share[index].rgb, whole.rgb[rank::3])
+            assert torch.equal(share[index].flow, whole.flow[rank::3])
+            assert share[index].labels.tolist() == whole.labels[rank::3].tolist()
+        assert [share[index].weight for share in shares] == [1.5, 0.75, 0.75]
+    assert {batch.weight for batch in alone} == {1.0}
+
+
 def test_errors(coordinates: Stored, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="scale must be"):
         Cutting(scale=0.0)
     with pytest.raises(ValueError, match="size must be at least 16"):
         Cutting(size=8)
+    with pytest.raises(ValueError, match="crops must be one of jitter, corners, random, got 'x'"):
+        Cutting(crops="x")
+    with pytest.raises(ValueError, match="crop_scales must be shares above 0 and at most 1, desc"):
+        Cutting(crop_scales=(0.5, 1.0))
     with pytest.raises(ValueError, match="side must be at least 32"):
         store(coordinates.frames, folder=tmp_path, side=16)
     frames_only = Stored(Path("v.avi"), coordinates.frames, None, 12, HEIGHT, WIDTH)

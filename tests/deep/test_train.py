@@ -9,7 +9,8 @@ import torch
 from deep import models
 from deep.clips import ClipSpec
 from deep.data import Batch
-from deep.train import _rate, reproducible, train
+from deep.train import reproducible, train
+from deep.train.loop import _rate
 
 CONV_FUSION = ClipSpec(segments=3, strides=(5, 15))
 
@@ -37,11 +38,11 @@ def test_learns_a_handful_of_clips(name: str, optimiser: str) -> None:
     with reproducible(0):
         network = module.build(3, backbone="small", dropout=0.1)
         rate, epochs = (0.02, 25) if optimiser == "sgd" else (2e-3, 10)
-        losses = train(network, own, epochs=epochs, learning_rate=rate, optimiser=optimiser)
+        history = train(network, own, epochs=epochs, learning_rate=rate, optimiser=optimiser)
         (unseen,) = own(99)
         with torch.inference_mode():
             heads = network.heads(unseen.rgb, unseen.flow)
-    assert losses[-1] < 0.3 * losses[0]
+    assert history[-1].loss < 0.3 * history[0].loss
     for head, logits in heads.items():
         assert torch.equal(logits.argmax(dim=1), unseen.labels), head
     assert not network.training
@@ -79,12 +80,12 @@ def test_backbones_learn_at_their_own_rate_and_frozen_ones_not_at_all() -> None:
 
 
 def test_schedules_by_hand() -> None:
-    cosine = [_rate(done, schedule="cosine", warm_up=0.0) for done in (0.0, 0.5, 1.0)]
-    assert cosine == pytest.approx([1.0, 0.5, 0.0])
-    step = [_rate(done, schedule="step", warm_up=0.0) for done in (0.0, 0.59, 0.6, 0.84, 0.85)]
-    assert step == [1.0, 1.0, 0.1, 0.1, 0.01]
-    assert _rate(0.0, schedule="step", warm_up=0.1) == pytest.approx(0.1)
-    assert _rate(0.09, schedule="step", warm_up=0.1) == pytest.approx(1.0)
+    def rates(done: list[float], schedule: str, warm_up: float = 0.0) -> list[float]:
+        return [_rate(d, schedule=schedule, warm_up=warm_up, drops=(0.6, 0.85)) for d in done]
+
+    assert rates([0.0, 0.5, 1.0], "cosine") == pytest.approx([1.0, 0.5, 0.0])
+    assert rates([0.0, 0.59, 0.6, 0.84, 0.85], "step") == [1.0, 1.0, 0.1, 0.1, 0.01]
+    assert rates([0.0, 0.09], "step", 0.1) == pytest.approx([0.1, 1.0])
 
 
 def test_errors() -> None:
