@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,18 +70,13 @@ def fused(
     results = []
     for rule in rules:
         of_rule = [
-            _fused_split(rule, known, dataset, index, training)
+            _fused_split(rule, known, dataset, index, training, _members(rule, fixed))
             for index in range(len(dataset.splits))
         ]
         for table in of_rule:
             keep(table, run_folder.score_path(folder, table.split, rule.name))
         known[rule.name] = of_rule
-        seconds = 0.0
-        if rule.learns:
-            members = _members(rule, fixed)
-            pairs = [(name, index) for name in members for index in range(len(of_rule))]
-            seconds = sum(_seconds(training(*pair)) for pair in pairs)
-        results.append(_result(rule, of_rule, dataset, seconds))
+        results.append(_result(rule, of_rule, dataset))
     return results
 
 
@@ -97,6 +92,7 @@ def _fused_split(
     dataset: Dataset,
     index: int,
     training: HeldOut,
+    members: Collection[str],
 ) -> ScoreTable:
     tested = [tables[name][index] for name in rule.methods]
     if not rule.learns:
@@ -109,12 +105,12 @@ def _fused_split(
         test=dataset.splits[index].test,
         groups=groups,
     )
-    return learned.apply(tested, groups=groups)
+    table = learned.apply(tested, groups=groups)
+    seconds = sum(_seconds(training(name, index)) for name in members)
+    return replace(table, provenance={**table.provenance, "fit_seconds": round(seconds, 3)})
 
 
-def _result(
-    rule: FusionRule, of_rule: Sequence[ScoreTable], dataset: Dataset, seconds: float
-) -> Result:
+def _result(rule: FusionRule, of_rule: Sequence[ScoreTable], dataset: Dataset) -> Result:
     settings: dict[str, Any] = dict(of_rule[0].provenance)
     if rule.learns:
         by_split = {table.split: dict(table.provenance["weights"]) for table in of_rule}
@@ -126,7 +122,6 @@ def _result(
         role="fusion",
         tables=tuple(of_rule),
         evaluation=metrics.evaluate(of_rule, dataset.truth, groups=dataset.groups),
-        fit_seconds=seconds,
         settings=settings,
         rule=rule,
     )

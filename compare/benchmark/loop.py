@@ -213,8 +213,6 @@ def _measured(
         role=role,
         tables=tuple(of_method),
         evaluation=metrics.evaluate(of_method, dataset.truth, groups=dataset.groups),
-        fit_seconds=sum(table.provenance["fit_seconds"] for table in of_method),
-        score_seconds=sum(table.provenance["score_seconds"] for table in of_method),
         settings=of_method[0].provenance["settings"],
         resumed=method.label in resumed,
     )

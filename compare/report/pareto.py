@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from compare.report.cost import Cost
+from compare.report.findings import Findings
+from compare.report.texts import duration, percent
 
 WIDTH, HEIGHT = 400, 270  # units of the picture; text of 11 stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 40
 N_STEPS = 4  # about how many marks the axis of accuracies has
+COSTS = (
+    ("seconds", "seconds", "Time to fit and score"),
+    ("memory_bytes", "bytes", "Peak memory"),
+    ("parameters", "parameters", "Parameters"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,71 @@ def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
     ]
 
 
-def picture(points: Sequence[Point], *, unit: str) -> dict[str, object]:
+def cost_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Return a row of costs for each method of which anything is known."""
+    return [
+        {
+            "number": number,
+            "label": rank.entry.label,
+            "role": rank.entry.role,
+            "accuracy": percent(rank.standing.accuracy),
+            "value": 100 * rank.standing.accuracy,
+            "cells": _cells(rank.entry.cost),
+            "pretraining": rank.entry.cost.pretraining or "–",
+        }
+        for number, rank in enumerate(findings.ranks, start=1)
+        if rank.entry.cost.known
+    ]
+
+
+def split_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Return a row for each split of each method that says what it took there."""
+    return [
+        {"split": split, "label": rank.entry.label, "role": rank.entry.role, "cells": _cells(cost)}
+        for rank in findings.ranks
+        for split, cost in rank.entry.costs_by_split.items()
+    ]
+
+
+def _cells(cost: Cost) -> list[dict[str, Any]]:
+    numbers = (
+        (cost.fit_seconds, "seconds"),
+        (cost.score_seconds, "seconds"),
+        (cost.memory_bytes, "bytes"),
+        (cost.parameters, "parameters"),
+    )
+    return [{"value": value, "text": _written(value, unit)} for value, unit in numbers]
+
+
+def _written(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    return duration(value) if unit == "seconds" else amount(value, unit)
+
+
+def pictures(findings: Findings) -> list[dict[str, Any]]:
+    """Return a picture for each cost that two methods or more have."""
+    drawn = []
+    for name, unit, title in COSTS:
+        placed = [
+            Point(
+                number=number,
+                label=rank.entry.label,
+                role=rank.entry.role,
+                cost=getattr(rank.entry.cost, name),
+                accuracy=rank.standing.accuracy,
+                low=rank.standing.interval.low,
+                high=rank.standing.interval.high,
+            )
+            for number, rank in enumerate(findings.ranks, start=1)
+            if getattr(rank.entry.cost, name)
+        ]
+        if len(placed) > 1:
+            drawn.append({**picture(placed, unit=unit), "title": title, "unit": unit})
+    return drawn
+
+
+def picture(points: Sequence[Point], *, unit: str) -> dict[str, Any]:
     """Place points, front and axes in a picture of `WIDTH` by `HEIGHT`; costs on a log scale.
 
     `unit` is ``"seconds"``, ``"bytes"`` or ``"parameters"`` and says how marks are written.
@@ -76,6 +150,7 @@ def picture(points: Sequence[Point], *, unit: str) -> dict[str, object]:
     n_marks = round((top - bottom) / step)
     return {
         "points": placed,
+        "best": [p.label for p, on in zip(points, on_front, strict=True) if on],
         "front": f"{path}H{WIDTH - RIGHT}",
         "x_marks": [{"at": x(v), "text": amount(v, unit)} for v in _cost_marks(start, end, unit)],
         "y_marks": [

@@ -46,6 +46,14 @@ class Coded:
     def scores(self, videos: Sequence[Path]) -> np.ndarray:
         return self.svm_.decision_function(self.encode(videos))
 
+    @property
+    def n_parameters_(self) -> int:
+        return self.svm_.n_parameters
+
+    @property
+    def pretraining(self) -> str:
+        return f"set {self.power}"
+
     def settings(self) -> dict[str, Any]:
         return {"power": self.power}
 
@@ -217,6 +225,8 @@ def test_early_fusion_is_a_sum_of_kernels(
     assert table.method == early
     np.testing.assert_allclose(table.scores, expected, atol=2e-2)  # two solvers' stopping rules
     np.testing.assert_array_equal(table.scores.argmax(axis=1), expected.argmax(axis=1))
+    assert table.provenance["parameters"] == 3 * (9 + 1) + 3 * (9 + 1) + 3 * (18 + 1)
+    assert table.provenance["pretraining"] == "set 3; set 2"
     assert finished.results[1].settings["parts"] == {"a:power=3": {"power": 3}, "b": {"power": 2}}
 
 

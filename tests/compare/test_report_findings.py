@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from compare import metrics, report, significance
 from compare.report import pareto, texts, videos
-from compare.report.study import Cost, Study, of_tables, read_costs
+from compare.report.cost import Cost, read_costs
+from compare.report.study import Study, of_tables
 from compare.scores import ScoreTable
 
 CLASSES = ("x", "y", "z")
@@ -142,6 +143,14 @@ def test_a_fusion_costs_what_its_methods_cost_and_what_is_unknown_stays_so() -> 
     assert cost["a"] == Cost(10.0, 1.0, None, 3e6, None)
     assert cost["a+b"] == cost["(a+b)+a"] == Cost(15.0, 3.0, None, None, "ImageNet")
     assert cost["with another"] == Cost()
+    learned = table("grid", first(9), fuses={"a": 1, "a+b": 0}, kind="grid", fit_seconds=60.0)
+    study = study_of(
+        table("a", first(9), fit_seconds=1.0),
+        table("b", first(9), fit_seconds=5.0),
+        table("a+b", first(9), fuses={"a": 0.5, "b": 0.5}),
+        learned,
+    )
+    assert study.named("grid").cost.fit_seconds == 1 + 5 + 60
 
 
 def test_costs_are_read_from_a_file(tmp_path: Path) -> None:
