@@ -11,8 +11,8 @@ import numpy as np
 
 from compare import fusion, metrics
 from compare.benchmark import run_folder
+from compare.benchmark.kept import keep
 from compare.benchmark.result import Result
-from compare.benchmark.scoring import keep
 from compare.datasets import Dataset
 from compare.fusion import FusionRule
 from compare.scores import ScoreTable

@@ -2,7 +2,8 @@
 
 A run has a folder. Scores go into ``scores/SPLIT/METHOD.npz`` (and ``.csv``) as soon as they are
 there, so that a run that was stopped goes on where it was: what is finished is taken from the
-folder, provided the folder is of the same videos, splits, seed and version.
+folder, provided the folder is of the same videos, splits, seed and version, and the scores are of
+the settings that are asked for now.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import Any
 from rich.console import Console
 
 from compare import fusion, metrics
-from compare.benchmark import fusing, held_out, methods, run_folder
+from compare.benchmark import fusing, held_out, kept, methods, run_folder
 from compare.benchmark.methods import Factory, Method
 from compare.benchmark.result import Result, Role, Run, peak_memory, summary, versions
-from compare.benchmark.scoring import keep, scored, taken
+from compare.benchmark.scoring import scored
 from compare.datasets import Dataset, check_videos
 from compare.datasets.folds import DEFAULT_FOLDS
 from compare.fusion import FusionRule
@@ -67,7 +68,7 @@ def run(
         Methods as `compare.benchmark.methods.parse_methods` reads them.
     out
         Folder of the run: new, empty, or of a run of the same data, splits, seed and version,
-        whose finished scores are then taken.
+        whose finished scores are then taken; those of other settings are refused.
     fuse
         Rules as `compare.fusion.parse_rules` reads them. Those that learn are fitted to scores of
         each split's training videos by models that did not see their group.
@@ -121,6 +122,7 @@ def run(
         "verbose": verbose,
         "cache": folder / "cache" if cache is None else Path(cache),
     }
+    kept.check(folder, [*plan.methods, *plan.yardsticks], plan.factories, dataset.splits, common)
     tables, resumed = _score_all(plan, dataset, folder, common, console)
     results = [_measured(m, "method", tables, dataset, resumed) for m in plan.methods]
     held = partial(
@@ -189,13 +191,13 @@ def _score_all(
             about = f"{split.name}, {method.label}: "
             if path.is_file():
                 console.print(f"{about}taken from {path}", markup=False, soft_wrap=True)
-                table = taken(path, method, split, dataset, split.test)
+                table = kept.taken(path, method, split, dataset, split.test)
                 resumed.add(method.label)
             else:
                 about += f"{len(split.train)} videos train, {len(split.test)} test"
                 console.print(about, markup=False, soft_wrap=True)
                 table = scored(method, plan.factories[method.label], split, dataset, common)
-                keep(table, path)
+                kept.keep(table, path)
             tables[method.label].append(table)
     return tables, resumed
 

@@ -1,4 +1,4 @@
-"""One recogniser on one split: fitted, asked for scores, and those kept in the run's folder."""
+"""One recogniser on one split: fitted, and asked for scores."""
 
 from __future__ import annotations
 
@@ -56,25 +56,6 @@ def training(split: Split, dataset: Dataset) -> tuple[list[Path], list[int], lis
     train = [clips[id] for id in split.train]
     groups = None if dataset.groups is None else [str(clip.group) for clip in train]
     return [clip.path for clip in train], [label_of[clip.label] for clip in train], groups
-
-
-def keep(table: ScoreTable, path: Path) -> None:
-    """Write the CSV first: the npz is what says that a method is finished."""
-    table.save(path.with_suffix(".csv"))
-    table.save(path)
-
-
-def taken(
-    path: Path, method: Method, split: Split, dataset: Dataset, ids: tuple[str, ...]
-) -> ScoreTable:
-    """Read what `keep` wrote, after a check that it is of this method, split and videos."""
-    table = ScoreTable.load(path)
-    if (table.method, table.split) != (method.label, split.name):
-        raise ValueError(
-            f"{str(path)!r} must hold the scores of {method.label!r} for {split.name!r}, got those "
-            f"of {table.method!r} for {table.split!r}; remove it or start over with --overwrite"
-        )
-    return table.aligned(ids, dataset.class_names)
 
 
 def _table(

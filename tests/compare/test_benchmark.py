@@ -107,16 +107,24 @@ def test_folds_are_tested_each_and_pooled(
     assert len(fakes["idt-fv"].func.fitted) == 12  # type: ignore[attr-defined]
 
 
-def test_a_stopped_run_goes_on(run: Callable[..., benchmark.Run], fakes: Fakes) -> None:
-    def stop(**options: Any) -> Any:
+def test_a_stopped_run_goes_on(
+    run: Callable[..., benchmark.Run], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> Any:
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped") as caught:
         run(recognisers={**fakes, "two-stream": stop})
     assert caught.value.__notes__ == ["(in method 'two-stream', 'split')"]
-    finished = run(recognisers={**fakes, "idt-fv": stop})
+    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="stopped") as caught:
+        run()
+    assert caught.value.__notes__ == ["(in method 'two-stream', 'split')"]  # idt-fv is there
+    monkeypatch.undo()
+    finished = run()
     assert [r.resumed for r in finished.results] == [True, False, False, False]
-    again = run(recognisers=dict.fromkeys(fakes, stop), fuse="average")
+    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]
+    again = run(fuse="average")
     assert all(r.resumed for r in again.results if r.role != "fusion")
     for result, before in zip(again.of("method"), finished.of("method"), strict=True):
         np.testing.assert_array_equal(result.tables[0].scores, before.tables[0].scores)
@@ -132,6 +140,33 @@ def test_a_folder_of_another_run_is_refused(run: Callable[..., benchmark.Run], c
         run(seed=1, dataset=folds)
     assert run(seed=2, overwrite=True).seed == 2
     assert not run(seed=1, overwrite=True).results[0].resumed
+
+
+def test_scores_of_other_settings_are_refused_before_any_work(
+    run: Callable[..., benchmark.Run], fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(fuse="grid", n_inner_folds=2)
+    other = {**fakes, "two-stream": partial(fakes["two-stream"], scale=21)}
+    made = fakes["idt-fv"].func.fitted  # type: ignore[attr-defined]
+    made.clear()
+    with pytest.raises(ValueError, match="settings asked for now") as caught:
+        run(recognisers=other)
+    said = str(caught.value)
+    assert "for 'two-stream' (scale 20 then, 21 now) in " in said
+    kept = [tmp_path / f"run/{part}/two-stream.npz" for part in ("scores/split",)]
+    kept += sorted((tmp_path / "run/held-out").rglob("two-stream.npz"))
+    assert len(kept) == 4  # tested, two inner folds, both together
+    assert str(kept[0]) in said
+    assert made == []
+    for path in kept:
+        path.unlink()
+    again = run(recognisers=other, fuse="grid", n_inner_folds=2)
+    assert [r.resumed for r in again.results] == [True, False, True, False, True]
+    monkeypatch.setattr(
+        "compare.benchmark.kept.versions", lambda: {**benchmark.versions(), "torch": "9"}
+    )
+    with pytest.raises(ValueError, match=r"version of torch '.*' then, '9' now"):
+        run(recognisers=other)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
