@@ -14,15 +14,28 @@ from compare.benchmark import run_folder
 from compare.benchmark.kept import keep
 from compare.benchmark.result import Result
 from compare.datasets import Dataset
-from compare.fusion import FusionRule
+from compare.fusion import CALIBRATIONS, FusionRule, LearnedRule
 from compare.scores import ScoreTable
+
+AUTO = "auto"
+CHOICES = (AUTO, "none", *CALIBRATIONS)
 
 # A method's label and the position of a split give scores of the split's training videos.
 HeldOut = Callable[[str, int], ScoreTable]
 
 
-def check(rules: Sequence[FusionRule]) -> None:
-    """Refuse rules over rules that learn: their scores of training videos have seen the labels."""
+def check(rules: Sequence[FusionRule], calibration: str) -> None:
+    """Refuse rules over rules that learn, and a calibration that is none or that nothing needs.
+
+    Scores of training videos by a rule that learns have seen the labels.
+    """
+    if calibration not in CHOICES:
+        raise ValueError(f"calibrate must be one of {', '.join(CHOICES)}, got {calibration!r}")
+    if calibration in CALIBRATIONS and not any(rule.learns for rule in rules):
+        raise ValueError(
+            f"calibrate must be given for fusion rules that learn, got {calibration!r} without "
+            "one; it is fitted as they are"
+        )
     learned = {rule.name for rule in rules if rule.learns}
     for rule in rules:
         over = [name for name in rule.methods if name in learned]
@@ -39,6 +52,8 @@ def fused(
     dataset: Dataset,
     folder: Path,
     held_out: HeldOut,
+    *,
+    calibration: str = AUTO,
 ) -> list[Result]:
     """Fuse methods' tables by each rule, keep the scores in the run's folder, and measure them.
 
@@ -52,6 +67,9 @@ def fused(
         Of the run.
     held_out
         Called for rules that learn only.
+    calibration
+        Turns scores into probabilities before a rule that learns mixes them: one of `CHOICES`.
+        ``auto`` is a temperature, where the rule mixes kinds of scores, as margins with logits.
     """
     known = {name: list(each) for name, each in tables.items()}
     fixed = {rule.name: rule for rule in rules if not rule.learns}
@@ -70,7 +88,7 @@ def fused(
     results = []
     for rule in rules:
         of_rule = [
-            _fused_split(rule, known, dataset, index, training, _members(rule, fixed))
+            _fused_split(rule, known, dataset, index, training, _members(rule, fixed), calibration)
             for index in range(len(dataset.splits))
         ]
         for table in of_rule:
@@ -93,6 +111,7 @@ def _fused_split(
     index: int,
     training: HeldOut,
     members: Collection[str],
+    calibration: str,
 ) -> ScoreTable:
     tested = [tables[name][index] for name in rule.methods]
     if not rule.learns:
@@ -104,10 +123,39 @@ def _fused_split(
         dataset.truth,
         test=dataset.splits[index].test,
         groups=groups,
+        calibration=_calibration(tested, calibration),
     )
     table = learned.apply(tested, groups=groups)
     seconds = sum(_seconds(training(name, index)) for name in members)
-    return replace(table, provenance={**table.provenance, "fit_seconds": round(seconds, 3)})
+    about = {**table.provenance, "fit_seconds": round(seconds, 3)}
+    if learned.calibrations:
+        about["calibration"] = _calibration_errors(learned, about["calibration"], tested, dataset)
+    return replace(table, provenance=about)
+
+
+def _calibration(tables: Sequence[ScoreTable], asked: str) -> str | None:
+    """Decide how tables are calibrated; None: not at all."""
+    if asked == AUTO:
+        return "temperature" if len({table.kind for table in tables}) > 1 else None
+    return None if asked == "none" else asked
+
+
+def _calibration_errors(
+    learned: LearnedRule,
+    told: Mapping[str, Mapping[str, Any]],
+    tested: Sequence[ScoreTable],
+    dataset: Dataset,
+) -> dict[str, dict[str, Any]]:
+    """Say of each calibration how far off test videos are before it and after it, 0 to 1."""
+    found = {}
+    for table in tested:
+        made = learned.calibrations[table.method].apply(table)
+        found[table.method] = {
+            **told[table.method],
+            "error_before": fusion.table_error(table, dataset.truth),
+            "error_after": fusion.table_error(made, dataset.truth),
+        }
+    return found
 
 
 def _result(rule: FusionRule, of_rule: Sequence[ScoreTable], dataset: Dataset) -> Result:

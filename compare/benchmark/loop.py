@@ -49,6 +49,7 @@ def run(
     out: str | Path,
     fuse: str = "",
     n_inner_folds: int = DEFAULT_FOLDS,
+    calibration: str = fusing.AUTO,
     seed: int = 0,
     workers: int = 1,
     verbose: bool = False,
@@ -74,6 +75,11 @@ def run(
         each split's training videos by models that did not see their group.
     n_inner_folds
         Folds by group that these scores are made in, where a recogniser has no ``cross_scores``.
+    calibration
+        ``"auto"``, ``"none"``, ``"temperature"`` or ``"platt"``: what turns scores into
+        probabilities before a rule that learns mixes them, see `compare.fusion.calibration`; it is
+        fitted to the same scores. ``"auto"`` is a temperature where a rule mixes kinds of scores,
+        as margins with logits, and nothing elsewhere.
     seed, workers, verbose
         Handed to every recogniser; `verbose` also tells on standard error what goes on.
     with_yardsticks
@@ -97,7 +103,7 @@ def run(
     ValueError
         Anything that is wrong with the request, before any work; or a recogniser's own error.
     """
-    plan = _plan(dataset, specification, fuse, with_yardsticks, recognisers)
+    plan = _plan(dataset, specification, fuse, calibration, with_yardsticks, recognisers)
     if any(rule.learns for rule in plan.rules):
         for split in dataset.splits:
             held_out.inner(dataset, split, n_folds=n_inner_folds, seed=seed)
@@ -134,7 +140,7 @@ def run(
         common=common,
         console=console,
     )
-    results += fusing.fused(plan.rules, tables, dataset, folder, held)
+    results += fusing.fused(plan.rules, tables, dataset, folder, held, calibration=calibration)
     results += [_measured(m, "yardstick", tables, dataset, resumed) for m in plan.yardsticks]
     finished = Run(
         dataset=dataset,
@@ -157,13 +163,14 @@ def _plan(
     dataset: Dataset,
     specification: str,
     fuse: str,
+    calibration: str,
     with_yardsticks: bool,
     recognisers: Mapping[str, Factory] | None,
 ) -> _Plan:
     """Work out what is to be run, and refuse what cannot be, before anything is."""
     asked = methods.parse_methods(specification)
     rules = fusion.parse_rules(fuse, [method.label for method in asked], learned=True)
-    fusing.check(rules)
+    fusing.check(rules, calibration)
     names = set().union(*(method.recognisers for method in asked))
     names |= set(methods.YARDSTICKS if with_yardsticks else ())
     factories = methods.find(names) if recognisers is None else recognisers

@@ -251,6 +251,15 @@ def _change(entry: Entry, study: Study, n_videos: int) -> dict[str, Any]:
             for name, weight in zip(entry.members, entry.weights, strict=True)
         ],
         "way": ", ".join(entry.way),
+        "calibrated": [
+            {
+                "method": member,
+                "kind": about["kind"],
+                "before": percent(about["error_before"]),
+                "after": percent(about["error_after"]),
+            }
+            for member, about in entry.calibrations.items()
+        ],
         "classes": [
             {
                 "name": name,

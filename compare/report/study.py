@@ -18,7 +18,7 @@ from compare.benchmark import Role, Run, versions
 from compare.benchmark.methods import YARDSTICKS
 from compare.datasets.dataset import named
 from compare.metrics import Evaluation
-from compare.report.cost import Cost, cost_of, costs_of, members_of
+from compare.report.cost import Cost, cost_of, costs_of, mapping, members_of
 from compare.scores import ScoreTable
 
 HANDCRAFTED = re.compile(r"(?<![a-z])i?dt(?![a-z])", re.IGNORECASE)
@@ -29,8 +29,10 @@ class Entry:
     """One method, fusion or yardstick; `evaluations` has one per seed, `members` what it fuses.
 
     `way` says how it fuses (kind, normalisation), `weights` with which weights, in the order of
-    `members`; `costs_by_split` are those that tables tell of; `caveat` is anything that sets it
-    outside the protocol of the others.
+    `members`; `costs_by_split` are those that tables tell of; `calibrations`
+    says by member by which kind it was calibrated before, and its ``error_before`` and
+    ``error_after``, 0 to 1; `caveat` is anything that sets the entry outside the protocol of the
+    others.
     """
 
     label: str
@@ -42,6 +44,7 @@ class Entry:
     cost: Cost = field(default_factory=Cost)
     costs_by_split: Mapping[str, Cost] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    calibrations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     caveat: str = ""
     resumed: bool = False
 
@@ -192,6 +195,7 @@ def of_tables(
                 cost=of_label[label],
                 costs_by_split=_by_split(of_method),
                 settings=of_method[0].provenance,
+                calibrations=_calibrations(of_method),
                 caveat=str(of_method[0].provenance.get("protocol", "")),
             )
         )
@@ -214,6 +218,21 @@ def _weights(tables: Sequence[ScoreTable]) -> dict[str, float]:
     """Weight of each method that was fused, the mean over tables."""
     each = [members_of(table) for table in tables]
     return {name: float(np.mean([w.get(name, 0.0) for w in each])) for name in each[0]}
+
+
+def _calibrations(tables: Sequence[ScoreTable]) -> dict[str, dict[str, Any]]:
+    """How each member was calibrated, with errors, the mean over tables, where they say so."""
+    each = [mapping(table.provenance.get("calibration")) for table in tables]
+    found = {}
+    for member, about in each[0].items():
+        told = [mapping(one.get(member)) for one in each]
+        if all("error_before" in one and "error_after" in one for one in told):
+            errors = {
+                key: float(np.mean([one[key] for one in told]))
+                for key in ("error_before", "error_after")
+            }
+            found[str(member)] = {"kind": str(about.get("kind", "")), **errors}
+    return found
 
 
 def _by_split(tables: Sequence[ScoreTable]) -> dict[str, Cost]:
