@@ -14,7 +14,7 @@ from compare.benchmark.effort import Effort, measured
 from compare.benchmark.methods import Factory, Method, Recogniser
 from compare.benchmark.result import versions
 from compare.datasets import Dataset, Split
-from compare.scores import ScoreTable
+from compare.scores import ScoreTable, warn_of_flat
 
 
 def scored(
@@ -75,7 +75,7 @@ def _table(
         "parameters": getattr(recogniser, "n_parameters_", None),
         "pretraining": getattr(recogniser, "pretraining", None),
     }
-    return ScoreTable(
+    table = ScoreTable(
         ids=ids,
         classes=dataset.class_names,
         scores=values,
@@ -91,6 +91,8 @@ def _table(
             "versions": versions(),
         },
     )
+    warn_of_flat(table)
+    return table
 
 
 def settings_of(recogniser: Recogniser) -> dict[str, Any]:

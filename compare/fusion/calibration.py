@@ -34,7 +34,7 @@ from scipy.special import expit, log_softmax
 
 from compare.datasets.dataset import named
 from compare.fusion.normalise import log_probabilities, softmax
-from compare.scores import ScoreTable
+from compare.scores import ScoreTable, labels_of
 
 CALIBRATIONS = ("temperature", "platt")
 N_BINS = 15  # of the calibration error, as in Guo et al.
@@ -114,18 +114,6 @@ def calibrate(kind: str, table: ScoreTable, truth: Mapping[str, str]) -> Calibra
         )
     slopes, offsets = _sigmoids(values, labels)
     return Calibration(kind, table.classes, slopes=slopes, offsets=offsets)
-
-
-def labels_of(table: ScoreTable, truth: Mapping[str, str]) -> np.ndarray:
-    """Return the column of each row's class, int64 (n_videos,); ValueError where there is none."""
-    column_of = {name: column for column, name in enumerate(table.classes)}
-    unknown = [id for id in table.ids if truth.get(id) not in column_of]
-    if unknown:
-        raise ValueError(
-            f"every video must have a class among the table's, got none for {len(unknown)}: "
-            f"{named(unknown)}"
-        )
-    return np.array([column_of[truth[id]] for id in table.ids])
 
 
 def calibration_error(

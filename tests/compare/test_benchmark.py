@@ -317,7 +317,7 @@ class Costly:
         return self
 
     def scores(self, videos: list[Path]) -> np.ndarray:
-        return np.zeros((len(videos), 3))
+        return np.eye(3)[[0] * len(videos)]
 
     def settings(self) -> dict[str, Any]:
         return {}

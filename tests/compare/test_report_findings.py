@@ -212,6 +212,23 @@ def test_points_lie_inside_the_picture_in_order() -> None:
     assert marks == ["10 s", "1 min", "10 min", "1 h"]
 
 
+@pytest.mark.parametrize(
+    ("unit", "cost", "marks"),
+    [
+        ("seconds", 225, ["2 min", "5 min"]),
+        ("seconds", 0.3, ["0.2 s", "0.5 s"]),
+        ("parameters", 3e6, ["2 M", "5 M"]),
+        ("bytes", 1.5 * 2**30, ["1 GiB", "2 GiB"]),
+    ],
+)
+def test_marks_are_round_where_costs_are_alike(unit: str, cost: float, marks: list[str]) -> None:
+    points = [pareto.Point(k, "m", "method", cost, 0.5, 0.4, 0.6) for k in range(3)]
+    drawn = pareto.picture(points, unit=unit)
+    assert [mark["text"] for mark in drawn["x_marks"]] == marks
+    first, *others = (point["x"] for point in drawn["points"])
+    assert sorted(other - first for other in others) == [-2 * pareto.RADIUS, 2 * pareto.RADIUS]
+
+
 def test_disputed_videos_come_most_disputed_first() -> None:
     right = [[True, True, False, True], [True, True, False, False], [True, False, False, False]]
     tables = [table(f"m{k}", [*of, *([True] * 20)]) for k, of in enumerate(right)]
