@@ -250,7 +250,7 @@ def _change(entry: Entry, study: Study, n_videos: int) -> dict[str, Any]:
             {"method": name, "weight": f"{weight:.3g}"}
             for name, weight in zip(entry.members, entry.weights, strict=True)
         ],
-        "way": ", ".join(entry.way),
+        "way": ", ".join(filter(None, entry.way)),
         "calibrated": [
             {
                 "method": member,
