@@ -20,7 +20,7 @@ import numpy as np
 
 from compare.datasets.dataset import named
 from compare.intervals import MIN_UNITS, Interval, accuracy_interval, wilson
-from compare.scores import ScoreTable
+from compare.scores import ScoreTable, labels_of
 
 TOP = 5
 
@@ -244,13 +244,12 @@ def evaluate(
     if len(set(names)) != len(names):
         raise ValueError(f"tables must be one per split, got {', '.join(names)}")
     classes = tables[0].classes
-    index_of = {name: index for index, name in enumerate(classes)}
     predictions: list[Prediction] = []
     top5, precision = [], []
     for table in tables:
-        _check_labels(table, truth, index_of)
+        _require_classes(table, classes)
         aligned = table.aligned(table.ids, classes)
-        true = np.array([index_of[truth[id]] for id in table.ids])
+        true = labels_of(aligned, truth)
         said = aligned.scores.argmax(axis=1).tolist()
         predictions += [
             Prediction(id, table.split, truth[id], classes[index])
@@ -392,16 +391,10 @@ def _groups_of(ids: Sequence[str], groups: Mapping[str, str]) -> list[str]:
     return [groups[id] for id in ids]
 
 
-def _check_labels(table: ScoreTable, truth: Mapping[str, str], index_of: Mapping[str, int]) -> None:
-    if set(table.classes) != set(index_of):
-        differing = sorted(set(table.classes) ^ set(index_of))
+def _require_classes(table: ScoreTable, classes: Sequence[str]) -> None:
+    differing = sorted(set(table.classes) ^ set(classes))
+    if differing:
         raise ValueError(
             f"tables of all splits must have the same classes, got differing ones in "
             f"{table.split!r}: {named(differing)}"
-        )
-    unlabelled = [id for id in table.ids if truth.get(id) not in index_of]
-    if unlabelled:
-        raise ValueError(
-            f"every video must have a class among the table's, got none for {len(unlabelled)}: "
-            f"{named(unlabelled)}"
         )

@@ -179,7 +179,7 @@ def fused(
     for each in tables.values():
         made.append(fusion.cross_fit(rule, each, dataset.truth, groups))
         on_grid = fusion.cross_fit(grid, each, dataset.truth, groups)
-        said = on_grid.scores.argmax(axis=1) == fusion.labels_of(on_grid, dataset.truth)
+        said = on_grid.scores.argmax(axis=1) == scores.labels_of(on_grid, dataset.truth)
         optimism.append(fusion.picked_on_test(grid, each, dataset.truth) - float(np.mean(said)))
     evaluation = metrics.evaluate(made, dataset.truth, groups=groups)
     return significance.outcomes([evaluation]), float(np.mean(optimism))

@@ -6,7 +6,8 @@ two methods share groups: a normal copula makes both right together.
 
     python scripts/simulate_coverage.py --csv coverage.csv
 
-prints and writes ``what,groups,videos,correlation,accuracy,method,coverage,width`` (percent).
+prints and writes ``what,groups,videos,correlation,accuracy,method,coverage,below,above,width``:
+percent of intervals that hold the truth, that lie wholly below and above it, and their mean width.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from scipy import special
 
 from compare import intervals
 
-COLUMNS = "what,groups,videos,correlation,accuracy,method,coverage,width".split(",")
+COLUMNS = "what,groups,videos,correlation,accuracy,method,coverage,below,above,width".split(",")
 SIZES = ((20, 6), (700, 5), (10, 12), (5, 20))
 ACCURACIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 Method = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
@@ -138,10 +139,10 @@ def row(
     limits: np.ndarray,
     truth: float,
 ) -> list[str]:
-    covered = np.mean((limits[:, 0] <= truth) & (truth <= limits[:, 1]))
-    width = np.mean(limits[:, 1] - limits[:, 0])
-    numbers = f"{100 * covered:.1f}", f"{100 * width:.1f}"
-    return [what, str(groups), str(videos), str(correlation), str(accuracy), method, *numbers]
+    below, above = np.mean(limits[:, 1] < truth), np.mean(limits[:, 0] > truth)
+    numbers = 1 - below - above, below, above, np.mean(limits[:, 1] - limits[:, 0])
+    about = [what, str(groups), str(videos), str(correlation), str(accuracy), method]
+    return [*about, *(f"{100 * number:.1f}" for number in numbers)]
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compare.benchmark.effort import trained_before
 from compare.fusion import Encodings, concatenate
 from idt.svm import LinearSVM
 
@@ -89,6 +90,16 @@ class EarlyFusion:
         if not hasattr(self, "svm_"):
             raise ValueError("the recogniser must be fitted first; call fit(videos, labels)")
         return np.asarray(self.svm_.decision_function(self.encode(videos)), np.float32)
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers are kept: by the parts, with machines of their own, and by the SVM."""
+        return sum(part.n_parameters_ for part in self.parts_.values()) + self.svm_.n_parameters
+
+    @property
+    def pretraining(self) -> str:
+        """Data that weights of the parts were trained on before."""
+        return trained_before([part.pretraining for part in self.parts_.values()])
 
     def settings(self) -> dict[str, Any]:
         """What decides the scores."""

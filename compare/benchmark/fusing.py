@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,31 @@ import numpy as np
 
 from compare import fusion, metrics
 from compare.benchmark import run_folder
+from compare.benchmark.kept import keep
 from compare.benchmark.result import Result
-from compare.benchmark.scoring import keep
 from compare.datasets import Dataset
-from compare.fusion import FusionRule
+from compare.fusion import CALIBRATIONS, FusionRule, LearnedRule
 from compare.scores import ScoreTable
+
+AUTO = "auto"
+CHOICES = (AUTO, "none", *CALIBRATIONS)
 
 # A method's label and the position of a split give scores of the split's training videos.
 HeldOut = Callable[[str, int], ScoreTable]
 
 
-def check(rules: Sequence[FusionRule]) -> None:
-    """Refuse rules over rules that learn: their scores of training videos have seen the labels."""
+def check(rules: Sequence[FusionRule], calibration: str) -> None:
+    """Refuse rules over rules that learn, and a calibration that is none or that nothing needs.
+
+    Scores of training videos by a rule that learns have seen the labels.
+    """
+    if calibration not in CHOICES:
+        raise ValueError(f"calibrate must be one of {', '.join(CHOICES)}, got {calibration!r}")
+    if calibration in CALIBRATIONS and not any(rule.learns for rule in rules):
+        raise ValueError(
+            f"calibrate must be given for fusion rules that learn, got {calibration!r} without "
+            "one; it is fitted as they are"
+        )
     learned = {rule.name for rule in rules if rule.learns}
     for rule in rules:
         over = [name for name in rule.methods if name in learned]
@@ -39,6 +52,8 @@ def fused(
     dataset: Dataset,
     folder: Path,
     held_out: HeldOut,
+    *,
+    calibration: str = AUTO,
 ) -> list[Result]:
     """Fuse methods' tables by each rule, keep the scores in the run's folder, and measure them.
 
@@ -52,6 +67,9 @@ def fused(
         Of the run.
     held_out
         Called for rules that learn only.
+    calibration
+        Turns scores into probabilities before a rule that learns mixes them: one of `CHOICES`.
+        ``auto`` is a temperature, where the rule mixes kinds of scores, as margins with logits.
     """
     known = {name: list(each) for name, each in tables.items()}
     fixed = {rule.name: rule for rule in rules if not rule.learns}
@@ -70,18 +88,13 @@ def fused(
     results = []
     for rule in rules:
         of_rule = [
-            _fused_split(rule, known, dataset, index, training)
+            _fused_split(rule, known, dataset, index, training, _members(rule, fixed), calibration)
             for index in range(len(dataset.splits))
         ]
         for table in of_rule:
             keep(table, run_folder.score_path(folder, table.split, rule.name))
         known[rule.name] = of_rule
-        seconds = 0.0
-        if rule.learns:
-            members = _members(rule, fixed)
-            pairs = [(name, index) for name in members for index in range(len(of_rule))]
-            seconds = sum(_seconds(training(*pair)) for pair in pairs)
-        results.append(_result(rule, of_rule, dataset, seconds))
+        results.append(_result(rule, of_rule, dataset))
     return results
 
 
@@ -97,6 +110,8 @@ def _fused_split(
     dataset: Dataset,
     index: int,
     training: HeldOut,
+    members: Collection[str],
+    calibration: str,
 ) -> ScoreTable:
     tested = [tables[name][index] for name in rule.methods]
     if not rule.learns:
@@ -108,13 +123,42 @@ def _fused_split(
         dataset.truth,
         test=dataset.splits[index].test,
         groups=groups,
+        calibration=_calibration(tested, calibration),
     )
-    return learned.apply(tested, groups=groups)
+    table = learned.apply(tested, groups=groups)
+    seconds = sum(_seconds(training(name, index)) for name in members)
+    about = {**table.provenance, "fit_seconds": round(seconds, 3)}
+    if learned.calibrations:
+        about["calibration"] = _calibration_errors(learned, about["calibration"], tested, dataset)
+    return replace(table, provenance=about)
 
 
-def _result(
-    rule: FusionRule, of_rule: Sequence[ScoreTable], dataset: Dataset, seconds: float
-) -> Result:
+def _calibration(tables: Sequence[ScoreTable], asked: str) -> str | None:
+    """Decide how tables are calibrated; None: not at all."""
+    if asked == AUTO:
+        return "temperature" if len({table.kind for table in tables}) > 1 else None
+    return None if asked == "none" else asked
+
+
+def _calibration_errors(
+    learned: LearnedRule,
+    told: Mapping[str, Mapping[str, Any]],
+    tested: Sequence[ScoreTable],
+    dataset: Dataset,
+) -> dict[str, dict[str, Any]]:
+    """Say of each calibration how far off test videos are before it and after it, 0 to 1."""
+    found = {}
+    for table in tested:
+        made = learned.calibrations[table.method].apply(table)
+        found[table.method] = {
+            **told[table.method],
+            "error_before": fusion.table_error(table, dataset.truth),
+            "error_after": fusion.table_error(made, dataset.truth),
+        }
+    return found
+
+
+def _result(rule: FusionRule, of_rule: Sequence[ScoreTable], dataset: Dataset) -> Result:
     settings: dict[str, Any] = dict(of_rule[0].provenance)
     if rule.learns:
         by_split = {table.split: dict(table.provenance["weights"]) for table in of_rule}
@@ -126,7 +170,6 @@ def _result(
         role="fusion",
         tables=tuple(of_rule),
         evaluation=metrics.evaluate(of_rule, dataset.truth, groups=dataset.groups),
-        fit_seconds=seconds,
         settings=settings,
         rule=rule,
     )

@@ -16,8 +16,9 @@ import numpy as np
 from rich.console import Console
 
 from compare.benchmark import run_folder
+from compare.benchmark.kept import keep, taken
 from compare.benchmark.methods import Factory, Method
-from compare.benchmark.scoring import cross_scored, keep, scored, taken
+from compare.benchmark.scoring import cross_scored, scored
 from compare.datasets import Dataset, Split, inner_folds
 from compare.scores import ScoreTable
 

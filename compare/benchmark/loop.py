@@ -2,7 +2,8 @@
 
 A run has a folder. Scores go into ``scores/SPLIT/METHOD.npz`` (and ``.csv``) as soon as they are
 there, so that a run that was stopped goes on where it was: what is finished is taken from the
-folder, provided the folder is of the same videos, splits, seed and version.
+folder, provided the folder is of the same videos, splits, seed and version, and the scores are of
+the settings that are asked for now.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import Any
 from rich.console import Console
 
 from compare import fusion, metrics
-from compare.benchmark import fusing, held_out, methods, run_folder
+from compare.benchmark import fusing, held_out, kept, methods, run_folder
 from compare.benchmark.methods import Factory, Method
 from compare.benchmark.result import Result, Role, Run, peak_memory, summary, versions
-from compare.benchmark.scoring import keep, scored, taken
+from compare.benchmark.scoring import scored
 from compare.datasets import Dataset, check_videos
 from compare.datasets.folds import DEFAULT_FOLDS
 from compare.fusion import FusionRule
@@ -48,6 +49,7 @@ def run(
     out: str | Path,
     fuse: str = "",
     n_inner_folds: int = DEFAULT_FOLDS,
+    calibration: str = fusing.AUTO,
     seed: int = 0,
     workers: int = 1,
     verbose: bool = False,
@@ -67,12 +69,17 @@ def run(
         Methods as `compare.benchmark.methods.parse_methods` reads them.
     out
         Folder of the run: new, empty, or of a run of the same data, splits, seed and version,
-        whose finished scores are then taken.
+        whose finished scores are then taken; those of other settings are refused.
     fuse
         Rules as `compare.fusion.parse_rules` reads them. Those that learn are fitted to scores of
         each split's training videos by models that did not see their group.
     n_inner_folds
         Folds by group that these scores are made in, where a recogniser has no ``cross_scores``.
+    calibration
+        ``"auto"``, ``"none"``, ``"temperature"`` or ``"platt"``: what turns scores into
+        probabilities before a rule that learns mixes them, see `compare.fusion.calibration`; it is
+        fitted to the same scores. ``"auto"`` is a temperature where a rule mixes kinds of scores,
+        as margins with logits, and nothing elsewhere.
     seed, workers, verbose
         Handed to every recogniser; `verbose` also tells on standard error what goes on.
     with_yardsticks
@@ -96,7 +103,7 @@ def run(
     ValueError
         Anything that is wrong with the request, before any work; or a recogniser's own error.
     """
-    plan = _plan(dataset, specification, fuse, with_yardsticks, recognisers)
+    plan = _plan(dataset, specification, fuse, calibration, with_yardsticks, recognisers)
     if any(rule.learns for rule in plan.rules):
         for split in dataset.splits:
             held_out.inner(dataset, split, n_folds=n_inner_folds, seed=seed)
@@ -121,6 +128,7 @@ def run(
         "verbose": verbose,
         "cache": folder / "cache" if cache is None else Path(cache),
     }
+    kept.check(folder, [*plan.methods, *plan.yardsticks], plan.factories, dataset.splits, common)
     tables, resumed = _score_all(plan, dataset, folder, common, console)
     results = [_measured(m, "method", tables, dataset, resumed) for m in plan.methods]
     held = partial(
@@ -132,7 +140,7 @@ def run(
         common=common,
         console=console,
     )
-    results += fusing.fused(plan.rules, tables, dataset, folder, held)
+    results += fusing.fused(plan.rules, tables, dataset, folder, held, calibration=calibration)
     results += [_measured(m, "yardstick", tables, dataset, resumed) for m in plan.yardsticks]
     finished = Run(
         dataset=dataset,
@@ -155,13 +163,14 @@ def _plan(
     dataset: Dataset,
     specification: str,
     fuse: str,
+    calibration: str,
     with_yardsticks: bool,
     recognisers: Mapping[str, Factory] | None,
 ) -> _Plan:
     """Work out what is to be run, and refuse what cannot be, before anything is."""
     asked = methods.parse_methods(specification)
     rules = fusion.parse_rules(fuse, [method.label for method in asked], learned=True)
-    fusing.check(rules)
+    fusing.check(rules, calibration)
     names = set().union(*(method.recognisers for method in asked))
     names |= set(methods.YARDSTICKS if with_yardsticks else ())
     factories = methods.find(names) if recognisers is None else recognisers
@@ -189,13 +198,13 @@ def _score_all(
             about = f"{split.name}, {method.label}: "
             if path.is_file():
                 console.print(f"{about}taken from {path}", markup=False, soft_wrap=True)
-                table = taken(path, method, split, dataset, split.test)
+                table = kept.taken(path, method, split, dataset, split.test)
                 resumed.add(method.label)
             else:
                 about += f"{len(split.train)} videos train, {len(split.test)} test"
                 console.print(about, markup=False, soft_wrap=True)
                 table = scored(method, plan.factories[method.label], split, dataset, common)
-                keep(table, path)
+                kept.keep(table, path)
             tables[method.label].append(table)
     return tables, resumed
 
@@ -213,8 +222,6 @@ def _measured(
         role=role,
         tables=tuple(of_method),
         evaluation=metrics.evaluate(of_method, dataset.truth, groups=dataset.groups),
-        fit_seconds=sum(table.provenance["fit_seconds"] for table in of_method),
-        score_seconds=sum(table.provenance["score_seconds"] for table in of_method),
         settings=of_method[0].provenance["settings"],
         resumed=method.label in resumed,
     )

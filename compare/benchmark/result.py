@@ -17,6 +17,7 @@ from compare.scores import ScoreTable
 
 Role = Literal["method", "fusion", "yardstick"]
 PACKAGES = ("trajfuse", "numpy", "scipy", "scikit-learn", "opencv-contrib-python", "numba", "torch")
+COSTS = ("fit_seconds", "score_seconds", "peak_memory_bytes", "parameters", "pretraining")
 FORMAT = 1
 
 
@@ -24,20 +25,27 @@ FORMAT = 1
 class Result:
     """Scores and measures of one method, yardstick or fusion rule over all splits.
 
-    Seconds are summed over the splits; those of a fixed fusion rule are 0, those of a rule that
-    learns are of the scores of training videos that it was fitted to. `resumed` says that some of
-    the scores were taken from the run's folder (their seconds are those of when they were made).
+    `resumed` says that some of the scores were taken from the run's folder; what they cost is what
+    they cost when they were made.
     """
 
     label: str
     role: Role
     tables: tuple[ScoreTable, ...]
     evaluation: Evaluation
-    fit_seconds: float = 0.0
-    score_seconds: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     rule: FusionRule | None = None
     resumed: bool = False
+
+    @property
+    def fit_seconds(self) -> float:
+        """Sum over the splits; of a rule that learns, of the scores that it was fitted to."""
+        return sum(table.provenance.get("fit_seconds", 0.0) for table in self.tables)
+
+    @property
+    def score_seconds(self) -> float:
+        """Sum over the splits; 0 of a fusion rule."""
+        return sum(table.provenance.get("score_seconds", 0.0) for table in self.tables)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +132,10 @@ def _result_summary(result: Result) -> dict[str, Any]:
         "confusion": measured.confusion.tolist(),
         "fit_seconds": round(result.fit_seconds, 3),
         "score_seconds": round(result.score_seconds, 3),
+        "cost_by_split": {
+            table.split: {key: table.provenance[key] for key in COSTS if key in table.provenance}
+            for table in result.tables
+        },
         "settings": dict(result.settings),
         "resumed": result.resumed,
     }

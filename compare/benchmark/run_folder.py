@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compare.datasets import Dataset
+from compare.datasets import Dataset, Split
 from compare.scores import write_whole
 
 FORMAT = 1
@@ -60,6 +60,13 @@ def score_path(folder: Path, split: str, label: str) -> Path:
 def held_out_path(folder: Path, split: str, n_folds: int, label: str) -> Path:
     """Return where a method's scores of a split's training videos stand, held out in folds."""
     return folder / "held-out" / slug(split) / f"{n_folds}-folds" / f"{slug(label)}.npz"
+
+
+def kept(folder: Path, split: Split, label: str) -> list[Path]:
+    """Return the files of a method's scores for a split: of its test, and those held out."""
+    held_out = (folder / "held-out" / slug(split.name)).rglob(f"{slug(label)}.npz")
+    tested = score_path(folder, split.name, label)
+    return [*([tested] if tested.is_file() else []), *sorted(held_out)]
 
 
 def check_names(names: Sequence[str]) -> None:

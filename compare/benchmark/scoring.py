@@ -1,9 +1,8 @@
-"""One recogniser on one split: fitted, asked for scores, and those kept in the run's folder."""
+"""One recogniser on one split: fitted, and asked for scores."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from compare.benchmark.effort import Effort, measured
 from compare.benchmark.methods import Factory, Method, Recogniser
 from compare.benchmark.result import versions
 from compare.datasets import Dataset, Split
-from compare.scores import ScoreTable
+from compare.scores import ScoreTable, warn_of_flat
 
 
 def scored(
@@ -24,13 +24,13 @@ def scored(
     with _named(method, split):
         recogniser = factory(**common)
         paths, labels, groups = training(split, dataset)
-        clock = time.perf_counter()
-        recogniser.fit(paths, labels, groups=groups, class_names=list(dataset.class_names))
-        fitted = time.perf_counter()
+        with measured() as fitting:
+            recogniser.fit(paths, labels, groups=groups, class_names=list(dataset.class_names))
         clips = dataset.by_id
-        values = recogniser.scores([clips[id].path for id in split.test])
-        seconds = fitted - clock, time.perf_counter() - fitted
-        return _table(recogniser, values, split.test, method, split, dataset, common, seconds)
+        with measured() as scoring:
+            values = recogniser.scores([clips[id].path for id in split.test])
+        efforts = fitting, scoring
+        return _table(recogniser, values, split.test, method, split, dataset, common, efforts)
 
 
 def cross_scored(
@@ -43,10 +43,10 @@ def cross_scored(
         if own is None:
             return None
         paths, labels, groups = training(split, dataset)
-        clock = time.perf_counter()
-        values = own(paths, labels, list(split.train) if groups is None else groups)
-        seconds = time.perf_counter() - clock, 0.0
-        return _table(recogniser, values, split.train, method, split, dataset, common, seconds)
+        with measured() as effort:
+            values = own(paths, labels, list(split.train) if groups is None else groups)
+        efforts = effort, Effort()
+        return _table(recogniser, values, split.train, method, split, dataset, common, efforts)
 
 
 def training(split: Split, dataset: Dataset) -> tuple[list[Path], list[int], list[str] | None]:
@@ -58,25 +58,6 @@ def training(split: Split, dataset: Dataset) -> tuple[list[Path], list[int], lis
     return [clip.path for clip in train], [label_of[clip.label] for clip in train], groups
 
 
-def keep(table: ScoreTable, path: Path) -> None:
-    """Write the CSV first: the npz is what says that a method is finished."""
-    table.save(path.with_suffix(".csv"))
-    table.save(path)
-
-
-def taken(
-    path: Path, method: Method, split: Split, dataset: Dataset, ids: tuple[str, ...]
-) -> ScoreTable:
-    """Read what `keep` wrote, after a check that it is of this method, split and videos."""
-    table = ScoreTable.load(path)
-    if (table.method, table.split) != (method.label, split.name):
-        raise ValueError(
-            f"{str(path)!r} must hold the scores of {method.label!r} for {split.name!r}, got those "
-            f"of {table.method!r} for {table.split!r}; remove it or start over with --overwrite"
-        )
-    return table.aligned(ids, dataset.class_names)
-
-
 def _table(
     recogniser: Recogniser,
     values: np.ndarray,
@@ -85,9 +66,16 @@ def _table(
     split: Split,
     dataset: Dataset,
     common: Mapping[str, Any],
-    seconds: tuple[float, float],
+    efforts: tuple[Effort, Effort],
 ) -> ScoreTable:
-    return ScoreTable(
+    """Make the table of a recogniser's scores, with what made them and what that took."""
+    fitting, scoring = efforts
+    known = {
+        "peak_memory_bytes": max((e.peak_bytes for e in efforts if e.peak_bytes), default=None),
+        "parameters": getattr(recogniser, "n_parameters_", None),
+        "pretraining": getattr(recogniser, "pretraining", None),
+    }
+    table = ScoreTable(
         ids=ids,
         classes=dataset.class_names,
         scores=values,
@@ -95,13 +83,21 @@ def _table(
         method=method.label,
         split=split.name,
         provenance={
-            "settings": json.loads(json.dumps(recogniser.settings(), default=str)),
+            "settings": settings_of(recogniser),
             "seed": common["seed"],
-            "fit_seconds": round(seconds[0], 3),
-            "score_seconds": round(seconds[1], 3),
+            "fit_seconds": round(fitting.seconds, 3),
+            "score_seconds": round(scoring.seconds, 3),
+            **{name: value for name, value in known.items() if value is not None},
             "versions": versions(),
         },
     )
+    warn_of_flat(table)
+    return table
+
+
+def settings_of(recogniser: Recogniser) -> dict[str, Any]:
+    """What made a recogniser's scores, as a table's file keeps it."""
+    return json.loads(json.dumps(recogniser.settings(), default=str))
 
 
 @contextmanager

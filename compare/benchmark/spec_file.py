@@ -31,6 +31,7 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = {
     "allow_missing": ((bool,), "true or false"),
     "allow_outside": ((bool,), "true or false"),
     "inner_folds": ((int,), "a whole number of 2 or more"),
+    "calibrate": ((str,), "a text"),
     "seed": ((int,), "a whole number of 0 or more"),
     "workers": ((int,), "a whole number of 1 or more"),
     "no_yardsticks": ((bool,), "true or false"),

@@ -105,6 +105,16 @@ def fuse(
 
     given = [scores.ScoreTable.load(path) for path in tables]
     methods = [table.method for table in given]
+    again = next((k for k, name in enumerate(methods) if name in methods[:k]), None)
+    if again is not None:
+        first = tables[methods.index(methods[again])]
+        raise ValueError(
+            f"tables must be of different methods, got {methods[again]!r} in {str(first)!r} and "
+            f"{str(tables[again])!r}; 'trajfuse compare import TABLE --method NAME --out FILE' "
+            "names one otherwise"
+        )
+    for table in given:
+        scores.warn_of_flat(table)
     texts = rule or ["average"]
     rules = fusion.parse_rules(",".join(texts), methods, learned=True)
     if csv_file is not None and listed is None:
@@ -129,7 +139,9 @@ def fuse(
     given = scores.join(given, tolerant=names_of(tolerant))
     if listing is not None:
         given = [
-            table.aligned(listing.ids, table.classes, tolerant=names_of(tolerant))
+            table.aligned(
+                listing.ids, table.classes, tolerant=names_of(tolerant), asked_by="the list"
+            )
             for table in given
         ]
     pool, fused = list(given), []

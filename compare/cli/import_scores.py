@@ -95,7 +95,9 @@ def import_scores(
     if scores.is_table(file):
         table = scores.ScoreTable.load(file, method=method, split=split or None)
         if listing is not None:
-            table = table.aligned(listing.ids, table.classes, tolerant=names_of(tolerant))
+            table = table.aligned(
+                listing.ids, table.classes, tolerant=names_of(tolerant), asked_by="the list"
+            )
     elif kind not in scores.KINDS:
         raise ValueError(
             f"kind must be one of {', '.join(scores.KINDS)}, got {kind!r}; {str(file)!r} does not "
@@ -113,6 +115,7 @@ def import_scores(
             rows=rows,  # type: ignore[arg-type]  # checked there
             variable=variable,
         )
+    scores.warn_of_flat(table)
     truth = {} if listing is None else listing.truth
     if csv_file is not None:
         scores.write_whole(csv_file, accuracy_rows(dataset, [table], truth))

@@ -51,7 +51,7 @@ def read_tables(arguments: Sequence[str]) -> Tables:
     FileNotFoundError, ValueError
         No table is found, or a method's split is given twice with the same seed.
     """
-    from compare.scores import ScoreTable
+    from compare.scores import ScoreTable, warn_of_flat
 
     tables: Tables = defaultdict(lambda: defaultdict(list))
     for argument in arguments:
@@ -62,6 +62,7 @@ def read_tables(arguments: Sequence[str]) -> Tables:
             raise FileNotFoundError(f"{str(path)!r} must hold tables of scores (.npz), got none")
         for file in files:
             table = ScoreTable.load(file, method=name)
+            warn_of_flat(table)
             seed = str(table.provenance.get("seed", ""))
             of_seed = tables[table.method][seed]
             if table.split in {each.split for each in of_seed}:
@@ -78,6 +79,11 @@ def read_labels(path: Path, form: str | None) -> Labels:
     """Read classes and groups from a CSV with a column id, or from a data set."""
     from compare import datasets
 
+    if not path.exists():
+        raise FileNotFoundError(
+            f"labels must be a CSV file with columns id and label, or a data set, got "
+            f"{str(path)!r}, which does not exist"
+        )
     if form is None and path.is_file():
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             if "id" in [cell.strip() for cell in file.readline().split(",")]:
@@ -169,12 +175,15 @@ def _tested(table: ScoreTable, labels: Labels) -> ScoreTable:
     """Return the table unless it scores training videos of its split."""
     from compare.datasets.dataset import named
 
-    trained = labels.trained.get(table.split, frozenset())
+    trained = labels.trained.get(table.split)
+    if trained is None:  # a split of another name: what trains in all splits is tested in none
+        trained = frozenset.intersection(*labels.trained.values() or [frozenset[str]()])
     mixed = [id for id in table.ids if id in trained]
     if mixed:
         raise ValueError(
             f"tables must score test videos, got {len(mixed)} training videos of {table.split!r} "
-            f"in {table.method!r}: {named(mixed)}"
+            f"in {table.method!r}: {named(mixed)}; leave them out, or give the labels of the split "
+            "that was tested"
         )
     return table
 

@@ -78,10 +78,10 @@ def names_of(text: str) -> list[str]:
 
 def top_one(table: ScoreTable, truth: Mapping[str, str]) -> float:
     """Share of a table's videos whose class scores highest, 0 to 1."""
-    from compare import fusion, metrics
+    from compare import metrics, scores
 
     said = table.scores.argmax(axis=1)
-    return metrics.accuracy(fusion.labels_of(table, truth), said, n_classes=len(table.classes))
+    return metrics.accuracy(scores.labels_of(table, truth), said, n_classes=len(table.classes))
 
 
 def accuracy_rows(dataset: str, tables: Sequence[ScoreTable], truth: Mapping[str, str]) -> bytes:

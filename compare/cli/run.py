@@ -56,6 +56,16 @@ def run(
             min=2,
         ),
     ] = 5,
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|temperature|platt",
+            help="Turn scores into probabilities before a rule that learns mixes them, fitted to "
+            "the same scores; the report shows the calibration error. auto: temperature where a "
+            "rule mixes margins with logits. Scale unit, the default of rules, hears hardly "
+            "anything of it; softmax and none do.",
+        ),
+    ] = "auto",
     form: Annotated[
         str | None,
         typer.Option(
@@ -123,6 +133,7 @@ def run(
         overwrite,
         shlex.join([PROGRAM, *(context.obj or ())]),
         n_inner_folds=asked["inner_folds"],
+        calibration=asked["calibrate"],
     )
 
 

@@ -34,6 +34,7 @@ def show(title: str, columns: Sequence[str], rows: Rows, form: Form) -> None:
 
 
 LONGEST_UNBROKEN = 9  # characters
+WIDEST = 10_000  # characters; what no table is
 
 
 def as_csv(columns: Sequence[str], rows: Rows) -> str:
@@ -56,6 +57,7 @@ def as_markdown(title: str, columns: Sequence[str], rows: Rows) -> str:
 def _print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -71,7 +73,10 @@ def _print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    unbound = console.options.update_width(WIDEST)
+    least = Measurement.get(console, unbound, table).minimum  # a number is never cut off
+    Console(width=max(console.width, least)).print(table)
 
 
 def _right_columns(columns: Sequence[str], rows: Rows) -> list[bool]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from compare.benchmark import run_folder, versions
+from compare.benchmark.kept import CHANGE_SCORES
 from compare.datasets import Dataset
 from compare.datasets.dataset import joined, named
 from compare.doctor.finding import Finding
 from compare.scores import ScoreTable
 
 AGAIN = "start over with --overwrite, or in another folder"
-SAME = ("trajfuse", "numpy", "opencv-contrib-python", "torch")  # versions that change scores
 
 
 def examine_run(folder: str | Path, *, dataset: Dataset | None = None) -> list[Finding]:
@@ -96,7 +96,7 @@ def _mixed(tables: Mapping[Path, ScoreTable], seed: int) -> list[Finding]:
             continue  # fused: out of other tables
         settings[table.method].add(json.dumps(about["settings"], sort_keys=True))
         seeds.add(about.get("seed", seed))
-        for name in SAME:
+        for name in CHANGE_SCORES:
             made_with[name].add(str(about.get("versions", {}).get(name)))
     findings = []
     mixed = [f"{method} ({_differing(each)})" for method, each in settings.items() if len(each) > 1]
@@ -137,7 +137,7 @@ def _stale(
     installed = versions()
     older = [
         f"{name} {then} then, {installed[name]} now"
-        for name in SAME
+        for name in CHANGE_SCORES
         for then in _told(tables, name)
         if then != installed[name]
     ]

@@ -5,7 +5,6 @@ from compare.fusion.calibration import (
     Calibration,
     calibrate,
     calibration_error,
-    labels_of,
     table_error,
 )
 from compare.fusion.early import Encodings, concatenate, kernel_sum
@@ -35,7 +34,6 @@ __all__ = [
     "fit",
     "fuse",
     "kernel_sum",
-    "labels_of",
     "normalised",
     "parse_rules",
     "picked_on_test",

@@ -7,6 +7,13 @@ of videos that neither trained the method nor are tested:
 - ``temperature``: one number T for all classes; the softmax of scores / T.
 - ``platt``: for each class a sigmoid of a score + b, then rows scaled to sum 1.
 
+On the score files of CoViAR, Hidden Two-Stream and LTC's iDT (four sets of methods on HMDB51 and
+UCF101, ``grid`` and ``logistic`` cross-fitted in 5 folds of groups) a temperature gains 0.1 to 7.6
+points where softmaxes are added; sigmoids per class stay 0.7 to 3.5 behind it, as few videos of a
+class tell of each. The scale ``unit`` of `compare.fusion.normalise` hardly hears a temperature, and
+is 0.5 to 2.9 points better than either: calibration is for probabilities that are to be read, and
+for rules that add them.
+
 References
 ----------
 Guo et al., "On calibration of modern neural networks", ICML 2017, sections 2 (expected calibration
@@ -27,7 +34,7 @@ from scipy.special import expit, log_softmax
 
 from compare.datasets.dataset import named
 from compare.fusion.normalise import log_probabilities, softmax
-from compare.scores import ScoreTable
+from compare.scores import ScoreTable, labels_of
 
 CALIBRATIONS = ("temperature", "platt")
 N_BINS = 15  # of the calibration error, as in Guo et al.
@@ -107,18 +114,6 @@ def calibrate(kind: str, table: ScoreTable, truth: Mapping[str, str]) -> Calibra
         )
     slopes, offsets = _sigmoids(values, labels)
     return Calibration(kind, table.classes, slopes=slopes, offsets=offsets)
-
-
-def labels_of(table: ScoreTable, truth: Mapping[str, str]) -> np.ndarray:
-    """Return the column of each row's class, int64 (n_videos,); ValueError where there is none."""
-    column_of = {name: column for column, name in enumerate(table.classes)}
-    unknown = [id for id in table.ids if truth.get(id) not in column_of]
-    if unknown:
-        raise ValueError(
-            f"every video must have a class among the table's, got none for {len(unknown)}: "
-            f"{named(unknown)}"
-        )
-    return np.array([column_of[truth[id]] for id in table.ids])
 
 
 def calibration_error(

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from compare.datasets.dataset import named
-from compare.fusion.calibration import Calibration, calibrate, labels_of
+from compare.fusion.calibration import Calibration, calibrate
 from compare.fusion.rules import FusionRule, combined, fused_table, joined_for, stacked
 from compare.fusion.weights import best_point, fit_svm, likeliest, right_under, simplex
-from compare.scores import Kind, ScoreTable
+from compare.scores import Kind, ScoreTable, labels_of
 
 OUTSIDE = "outside the official protocol: weights of each group learned from the other test groups"
 N_FOLDS = 10  # of groups, for rules that are not cheap to fit without each group in turn

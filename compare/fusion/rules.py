@@ -178,9 +178,9 @@ def joined_for(
             f"tables must hold all methods of {rule.name!r}, got none for {', '.join(lacking)}"
         )
     chosen = [by_method[name] for name in rule.methods]
-    splits = sorted({table.split for table in chosen})
-    if len(splits) > 1:
-        raise ValueError(f"tables must be of one split, got {', '.join(map(repr, splits))}")
+    if len({table.split for table in chosen}) > 1:
+        said = ", ".join(f"{table.method!r} of {table.split!r}" for table in chosen)
+        raise ValueError(f"tables must be of one split, got {said}; fuse each split by itself")
     return scores.join(chosen, tolerant=tolerant)
 
 

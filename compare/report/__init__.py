@@ -6,10 +6,11 @@ file beside it. What its tables and pictures show is computed in `content`, plai
 it looks is the affair of ``page.html.j2``, ``page.css`` and ``page.js``.
 """
 
+from compare.report.cost import Cost, read_costs
 from compare.report.findings import Findings, Rank, find, gains_from_idt
 from compare.report.forms import as_html, write, write_study
 from compare.report.stored import LABELS, Stored, read_places, read_run
-from compare.report.study import Cost, Entry, Study, of_run, of_tables, read_costs
+from compare.report.study import Entry, Study, of_run, of_tables
 from compare.report.tables import as_latex, as_markdown, pairs_csv, results_csv
 from compare.report.terminal import notes, terminal_table
 from compare.report.texts import duration, headline

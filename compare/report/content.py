@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from compare import metrics
+from compare.report import pareto
 from compare.report.findings import LEVEL, Findings, Rank
-from compare.report.pareto import Point, amount, picture
 from compare.report.study import Entry, Study
 from compare.report.texts import (
     about_intervals,
@@ -33,11 +33,6 @@ MAX_NARROW, LONG_NAME = 8, 12  # classes, and characters of a name, that fit a t
 N_CONFUSIONS = 12  # most frequent confusions listed beside a heat map
 MAX_MATRICES = 16  # methods whose confusions are shown
 MAX_SETTINGS = 8000  # characters of a method's settings that the page shows
-COSTS = (
-    ("seconds", "seconds", "Time to fit and score"),
-    ("memory_bytes", "bytes", "Peak memory"),
-    ("parameters", "parameters", "Parameters"),
-)
 
 
 def page_content(
@@ -86,8 +81,9 @@ def page_content(
         "n_disputed": len(disputed),
         "disputed": [_disputed(row, thumbnails) for row in disputed[:n_videos]],
         "pictured": bool(thumbnails),
-        "costs": _costs(findings),
-        "pareto": _pareto(findings),
+        "costs": pareto.cost_rows(findings),
+        "split_costs": pareto.split_rows(findings),
+        "pareto": pareto.pictures(findings),
         "excluded": study.excluded,
         "unable": study.unable,
         "caveats": {e.label: e.caveat for e in study.entries if e.caveat},
@@ -254,7 +250,16 @@ def _change(entry: Entry, study: Study, n_videos: int) -> dict[str, Any]:
             {"method": name, "weight": f"{weight:.3g}"}
             for name, weight in zip(entry.members, entry.weights, strict=True)
         ],
-        "way": ", ".join(entry.way),
+        "way": ", ".join(filter(None, entry.way)),
+        "calibrated": [
+            {
+                "method": member,
+                "kind": about["kind"],
+                "before": percent(about["error_before"]),
+                "after": percent(about["error_after"]),
+            }
+            for member, about in entry.calibrations.items()
+        ],
         "classes": [
             {
                 "name": name,
@@ -334,70 +339,6 @@ def _disputed(row: Disputed, thumbnails: Mapping[str, str]) -> dict[str, Any]:
         "n_right": sum(row.right),
         "picture": thumbnails.get(row.id),
     }
-
-
-def _costs(findings: Findings) -> list[dict[str, Any]]:
-    """Return a row of costs for each method of which anything is known."""
-    rows = []
-    for number, rank in enumerate(findings.ranks, start=1):
-        cost = rank.entry.cost
-        numbers = {
-            "fit": (cost.fit_seconds, "seconds"),
-            "score": (cost.score_seconds, "seconds"),
-            "memory": (cost.memory_bytes, "bytes"),
-            "parameters": (cost.parameters, "parameters"),
-        }
-        if all(value is None for value, _ in numbers.values()) and cost.pretraining is None:
-            continue
-        cells = [
-            {
-                "value": value,
-                "text": "–"
-                if value is None
-                else duration(value)
-                if unit == "seconds"
-                else amount(value, unit),
-            }
-            for value, unit in numbers.values()
-        ]
-        rows.append(
-            {
-                "number": number,
-                "label": rank.entry.label,
-                "role": rank.entry.role,
-                "accuracy": percent(rank.standing.accuracy),
-                "value": 100 * rank.standing.accuracy,
-                "cells": cells,
-                "pretraining": cost.pretraining or "–",
-            }
-        )
-    return rows
-
-
-def _pareto(findings: Findings) -> list[dict[str, Any]]:
-    """Return a picture for each cost that two methods or more have."""
-    pictures = []
-    for name, unit, title in COSTS:
-        placed = [
-            Point(
-                number=number,
-                label=rank.entry.label,
-                role=rank.entry.role,
-                cost=getattr(rank.entry.cost, name),
-                accuracy=rank.standing.accuracy,
-                low=rank.standing.interval.low,
-                high=rank.standing.interval.high,
-            )
-            for number, rank in enumerate(findings.ranks, start=1)
-            if getattr(rank.entry.cost, name)
-        ]
-        if len(placed) > 1:
-            drawn = picture(placed, unit=unit)
-            on_front = [p for p in drawn["points"] if p["front"]]  # type: ignore[attr-defined]
-            pictures.append(
-                {**drawn, "title": title, "best": [p["label"] for p in on_front], "unit": unit}
-            )
-    return pictures
 
 
 def _settings(entry: Entry) -> str:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from compare.report.cost import Cost
+from compare.report.findings import Findings
+from compare.report.texts import duration, percent
 
 WIDTH, HEIGHT = 400, 270  # units of the picture; text of 11 stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 40
+RADIUS = 8  # of a point
 N_STEPS = 4  # about how many marks the axis of accuracies has
+COSTS = (
+    ("seconds", "seconds", "Time to fit and score"),
+    ("memory_bytes", "bytes", "Peak memory"),
+    ("parameters", "parameters", "Parameters"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,71 @@ def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
     ]
 
 
-def picture(points: Sequence[Point], *, unit: str) -> dict[str, object]:
+def cost_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Return a row of costs for each method of which anything is known."""
+    return [
+        {
+            "number": number,
+            "label": rank.entry.label,
+            "role": rank.entry.role,
+            "accuracy": percent(rank.standing.accuracy),
+            "value": 100 * rank.standing.accuracy,
+            "cells": _cells(rank.entry.cost),
+            "pretraining": rank.entry.cost.pretraining or "–",
+        }
+        for number, rank in enumerate(findings.ranks, start=1)
+        if rank.entry.cost.known
+    ]
+
+
+def split_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Return a row for each split of each method that says what it took there."""
+    return [
+        {"split": split, "label": rank.entry.label, "role": rank.entry.role, "cells": _cells(cost)}
+        for rank in findings.ranks
+        for split, cost in rank.entry.costs_by_split.items()
+    ]
+
+
+def _cells(cost: Cost) -> list[dict[str, Any]]:
+    numbers = (
+        (cost.fit_seconds, "seconds"),
+        (cost.score_seconds, "seconds"),
+        (cost.memory_bytes, "bytes"),
+        (cost.parameters, "parameters"),
+    )
+    return [{"value": value, "text": _written(value, unit)} for value, unit in numbers]
+
+
+def _written(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    return duration(value) if unit == "seconds" else amount(value, unit)
+
+
+def pictures(findings: Findings) -> list[dict[str, Any]]:
+    """Return a picture for each cost that two methods or more have."""
+    drawn = []
+    for name, unit, title in COSTS:
+        placed = [
+            Point(
+                number=number,
+                label=rank.entry.label,
+                role=rank.entry.role,
+                cost=getattr(rank.entry.cost, name),
+                accuracy=rank.standing.accuracy,
+                low=rank.standing.interval.low,
+                high=rank.standing.interval.high,
+            )
+            for number, rank in enumerate(findings.ranks, start=1)
+            if getattr(rank.entry.cost, name)
+        ]
+        if len(placed) > 1:
+            drawn.append({**picture(placed, unit=unit), "title": title, "unit": unit})
+    return drawn
+
+
+def picture(points: Sequence[Point], *, unit: str) -> dict[str, Any]:
     """Place points, front and axes in a picture of `WIDTH` by `HEIGHT`; costs on a log scale.
 
     `unit` is ``"seconds"``, ``"bytes"`` or ``"parameters"`` and says how marks are written.
@@ -56,19 +131,20 @@ def picture(points: Sequence[Point], *, unit: str) -> dict[str, object]:
         share = (100 * accuracy - bottom) / (top - bottom)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
+    places = _apart([(x(p.cost), y(p.accuracy)) for p in points])
     on_front = front([p.cost for p in points], [p.accuracy for p in points])
     placed = [
         {
             "number": p.number,
             "label": p.label,
             "role": p.role,
-            "x": x(p.cost),
+            "x": place,
             "y": y(p.accuracy),
             "low": y(p.low),
             "high": y(p.high),
             "front": on,
         }
-        for p, on in zip(points, on_front, strict=True)
+        for p, on, place in zip(points, on_front, places, strict=True)
     ]
     best = sorted((p for p, on in zip(points, on_front, strict=True) if on), key=lambda p: p.cost)
     path = f"M{x(best[0].cost)} {y(best[0].accuracy)}"
@@ -76,6 +152,7 @@ def picture(points: Sequence[Point], *, unit: str) -> dict[str, object]:
     n_marks = round((top - bottom) / step)
     return {
         "points": placed,
+        "best": [p.label for p, on in zip(points, on_front, strict=True) if on],
         "front": f"{path}H{WIDTH - RIGHT}",
         "x_marks": [{"at": x(v), "text": amount(v, unit)} for v in _cost_marks(start, end, unit)],
         "y_marks": [
@@ -83,6 +160,17 @@ def picture(points: Sequence[Point], *, unit: str) -> dict[str, object]:
             for k in range(n_marks + 1)
         ],
     }
+
+
+def _apart(centres: Sequence[tuple[float, float]]) -> list[float]:
+    """Return x of each point, moved sideways where it would lie on an earlier one."""
+    placed: list[tuple[float, float]] = []
+    for x, y in centres:
+        step = 0
+        while any(math.hypot(x + step - u, y - v) < 2 * RADIUS for u, v in placed):
+            step = -step if step > 0 else 1 - step  # 0, 1, -1, 2, -2, ...
+        placed.append((x + step, y))
+    return [round(x, 1) for x, _ in placed]
 
 
 def amount(value: float, unit: str) -> str:
@@ -109,16 +197,21 @@ def _step(span: float) -> float:
 
 
 def _cost_marks(start: float, end: float, unit: str) -> list[float]:
-    """Return round costs within the axis: few enough not to touch one another."""
-    if unit == "seconds":
-        rounds = [float(m * s) for s in (1, 60, 3600) for m in (1, 10)]
-        rounds = [0.001, 0.01, 0.1, *rounds, 86400, 864000]
-    elif unit == "bytes":
-        rounds = [2.0**k for k in range(0, 60)]
-    else:
-        rounds = [10.0**k for k in range(0, 15)]
-    inside = [value for value in rounds if start <= math.log10(value) <= end]
-    if len(inside) < 2:  # less than a decade: plain thirds of the axis
-        within = [10 ** (start + share * (end - start)) for share in (0.15, 0.5, 0.85)]
-        return [float(f"{value:.2g}") for value in within]
+    """Return round costs within the axis: the roundest of which there are two, five at most."""
+    for rounds in _round_costs(unit):
+        inside = [value for value in rounds if start <= math.log10(value) <= end]
+        if len(inside) > 1:
+            break
     return inside[:: math.ceil(len(inside) / 5)]
+
+
+def _round_costs(unit: str) -> tuple[list[float], list[float]]:
+    """Return costs that read well, few and many."""
+    if unit == "bytes":
+        return [2.0**k for k in range(60)], []
+    if unit == "parameters":
+        return [10.0**k for k in range(15)], [m * 10.0**k for k in range(15) for m in (1, 2, 5)]
+    below = [m * 10.0**k for k in (-3, -2, -1) for m in (1, 2, 5)]
+    many = [*below, *(m * s for s in (1, 60) for m in (1, 2, 5, 10, 20, 30))]
+    many += [*(m * 3600 for m in (1, 2, 4, 8, 16)), *(m * 86400 for m in (1, 2, 5, 10, 20, 50))]
+    return [*below[::3], 1, 10, 60, 600, 3600, 36000, 86400, 864000], many

@@ -6,66 +6,22 @@ A benchmark's run (`of_run`) and score tables that were made elsewhere (`of_tabl
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compare.benchmark import Result, Role, Run, versions
+from compare.benchmark import Role, Run, versions
 from compare.benchmark.methods import YARDSTICKS
 from compare.datasets.dataset import named
 from compare.metrics import Evaluation
+from compare.report.cost import Cost, cost_of, costs_of, mapping, members_of
 from compare.scores import ScoreTable
 
 HANDCRAFTED = re.compile(r"(?<![a-z])i?dt(?![a-z])", re.IGNORECASE)
-COST_COLUMNS = ("method", "fit_seconds", "score_seconds", "memory_gib", "parameters", "pretraining")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a method took, over all splits; None where nobody said.
-
-    Seconds are of wall clock, `memory_bytes` is the peak, `pretraining` names the data that the
-    method had seen before.
-    """
-
-    fit_seconds: float | None = None
-    score_seconds: float | None = None
-    memory_bytes: float | None = None
-    parameters: float | None = None
-    pretraining: str | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        """Seconds of fitting and scoring together; of the one alone where the other is unknown."""
-        known = [s for s in (self.fit_seconds, self.score_seconds) if s is not None]
-        return sum(known) if known else None
-
-    @classmethod
-    def of_all(cls, costs: Sequence[Cost]) -> Cost:
-        """Cost of several methods together: seconds and parameters add up, memory is the largest.
-
-        A number that is unknown of one is unknown of all.
-        """
-
-        def each(name: str) -> list[Any] | None:
-            values = [getattr(cost, name) for cost in costs]
-            return None if None in values or not values else values
-
-        seen = dict.fromkeys(cost.pretraining for cost in costs if cost.pretraining)
-        fit, score, parameters = each("fit_seconds"), each("score_seconds"), each("parameters")
-        memory = each("memory_bytes")
-        return cls(
-            fit_seconds=None if fit is None else sum(fit),
-            score_seconds=None if score is None else sum(score),
-            memory_bytes=None if memory is None else max(memory),
-            parameters=None if parameters is None else sum(parameters),
-            pretraining="; ".join(seen) or None,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +29,10 @@ class Entry:
     """One method, fusion or yardstick; `evaluations` has one per seed, `members` what it fuses.
 
     `way` says how it fuses (kind, normalisation), `weights` with which weights, in the order of
-    `members`; `caveat` is anything that sets it outside the protocol of the others.
+    `members`; `costs_by_split` are those that tables tell of; `calibrations`
+    says by member by which kind it was calibrated before, and its ``error_before`` and
+    ``error_after``, 0 to 1; `caveat` is anything that sets the entry outside the protocol of the
+    others.
     """
 
     label: str
@@ -83,7 +42,9 @@ class Entry:
     weights: tuple[float, ...] = ()
     way: tuple[str, ...] = ()
     cost: Cost = field(default_factory=Cost)
+    costs_by_split: Mapping[str, Cost] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    calibrations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     caveat: str = ""
     resumed: bool = False
 
@@ -157,23 +118,16 @@ class Study:
 
 def of_run(run: Run) -> Study:
     """Take a benchmark's run as the subject of a report."""
-    costs = {
-        result.label: replace(
-            _cost(result.tables),
-            fit_seconds=result.fit_seconds,
-            score_seconds=result.score_seconds,
-        )
-        for result in run.results
-        if result.rule is None
-    }
-    return Study(
+    study = of_tables(
+        {result.label: result.tables for result in run.results},
+        {result.label: (result.evaluation,) for result in run.results},
         name=run.dataset.name,
-        protocol=run.dataset.protocol,
-        entries=tuple(_entry_of(result, costs) for result in run.results),
         truth=run.dataset.truth,
         groups=run.dataset.groups,
-        splits=tuple((s.name, len(s.train), len(s.test)) for s in run.dataset.splits),
+        protocol=run.dataset.protocol,
+        n_trained={split.name: len(split.train) for split in run.dataset.splits},
         paths={video.id: video.path for video in run.dataset.videos},
+        roles={result.label: result.role for result in run.results},
         excluded={bad.id: bad.reason for bad in run.excluded},
         unable=run.unable,
         seed=run.seed,
@@ -183,6 +137,9 @@ def of_run(run: Run) -> Study:
         peak_memory=run.peak_memory,
         versions=run.versions,
     )
+    told = zip(study.entries, run.results, strict=True)
+    entries = (replace(e, settings=r.settings, resumed=r.resumed) for e, r in told)
+    return replace(study, entries=tuple(entries))
 
 
 def of_tables(
@@ -222,14 +179,10 @@ def of_tables(
     about
         Further fields of `Study`.
     """
-    of_label: dict[str, Cost] = {}
-    for label, of_method in tables.items():
-        if not _weights(of_method[0]):
-            said = costs[label] if costs and label in costs else Cost()
-            of_label[label] = _filled(said, _cost(of_method))
+    of_label = costs_of(tables, costs)
     entries = []
     for label, of_method in tables.items():
-        weights = _weights(of_method[0])
+        weights = _weights(of_method)
         guessed: Role = "yardstick" if label in YARDSTICKS else "fusion" if weights else "method"
         entries.append(
             Entry(
@@ -239,8 +192,10 @@ def of_tables(
                 members=tuple(weights),
                 weights=tuple(weights.values()),
                 way=_way(of_method[0]),
-                cost=of_label.get(label) or _fused_cost(label, tables, of_label),
+                cost=of_label[label],
+                costs_by_split=_by_split(of_method),
                 settings=of_method[0].provenance,
+                calibrations=_calibrations(of_method),
                 caveat=str(of_method[0].provenance.get("protocol", "")),
             )
         )
@@ -259,134 +214,38 @@ def of_tables(
     )
 
 
-def read_costs(path: str | Path) -> dict[str, Cost]:
-    """Read costs by method from a CSV file; an empty cell is what nobody knows.
+def _weights(tables: Sequence[ScoreTable]) -> dict[str, float]:
+    """Weight of each method that was fused, the mean over tables."""
+    each = [members_of(table) for table in tables]
+    return {name: float(np.mean([w.get(name, 0.0) for w in each])) for name in each[0]}
 
-    Columns: method, then any of fit_seconds, score_seconds, memory_gib, parameters, pretraining.
 
-    Raises
-    ------
-    ValueError
-        Another column, a method twice, or what is no number of 0 or more, with the line.
-    """
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        unknown = [column for column in columns if column not in COST_COLUMNS]
-        if "method" not in columns or unknown:
-            raise ValueError(
-                f"{str(path)!r} must have columns among {', '.join(COST_COLUMNS)}, with method, "
-                f"got {', '.join(columns) or 'none'}"
-            )
-        found: dict[str, Cost] = {}
-        for line, row in enumerate(reader, start=2):
-            where = f"{str(path)!r} line {line}"
-            if row["method"] in found:
-                raise ValueError(
-                    f"{where} must name a method of its own, got {row['method']!r} again"
-                )
-            memory = _number(row.get("memory_gib"), where)
-            found[row["method"]] = Cost(
-                fit_seconds=_number(row.get("fit_seconds"), where),
-                score_seconds=_number(row.get("score_seconds"), where),
-                memory_bytes=None if memory is None else memory * 2**30,
-                parameters=_number(row.get("parameters"), where),
-                pretraining=row.get("pretraining") or None,
-            )
+def _calibrations(tables: Sequence[ScoreTable]) -> dict[str, dict[str, Any]]:
+    """How each member was calibrated, with errors, the mean over tables, where they say so."""
+    each = [mapping(table.provenance.get("calibration")) for table in tables]
+    found = {}
+    for member, about in each[0].items():
+        told = [mapping(one.get(member)) for one in each]
+        if all("error_before" in one and "error_after" in one for one in told):
+            errors = {
+                key: float(np.mean([one[key] for one in told]))
+                for key in ("error_before", "error_after")
+            }
+            found[str(member)] = {"kind": str(about.get("kind", "")), **errors}
     return found
 
 
-def _entry_of(result: Result, costs: Mapping[str, Cost]) -> Entry:
-    rule = result.rule
-    if rule is None:
-        cost = costs[result.label]
-    else:
-        cost = Cost.of_all([costs.get(name, Cost()) for name in rule.methods])
-    return Entry(
-        label=result.label,
-        role=result.role,
-        evaluations=(result.evaluation,),
-        members=() if rule is None else rule.methods,
-        weights=() if rule is None else rule.weights,
-        way=() if rule is None else (rule.kind, rule.normalisation),
-        cost=cost,
-        settings=result.settings,
-        caveat=str(result.tables[0].provenance.get("protocol", "")),
-        resumed=result.resumed,
-    )
-
-
-def _cost(tables: Sequence[ScoreTable]) -> Cost:
-    """Cost as the tables say, over all splits."""
-    said = [table.provenance for table in tables]
-
-    def numbers(key: str) -> list[float]:
-        found = [about.get(key, _mapping(about.get("settings")).get(key)) for about in said]
-        return [float(n) for n in found if isinstance(n, int | float) and n >= 0]
-
-    fit, score = numbers("fit_seconds"), numbers("score_seconds")
-    settings = _mapping(said[0].get("settings"))
-    start = settings.get("pretraining", said[0].get("pretraining", settings.get("start")))
-    if isinstance(start, Mapping):
-        start = ", ".join(f"{part}: {weights}" for part, weights in start.items())
-    return Cost(
-        fit_seconds=sum(fit) if len(fit) == len(said) else None,
-        score_seconds=sum(score) if len(score) == len(said) else None,
-        memory_bytes=max(numbers("peak_memory_bytes"), default=None),
-        parameters=max(numbers("parameters"), default=None),
-        pretraining=str(start) if start else None,
-    )
-
-
-def _fused_cost(
-    label: str, tables: Mapping[str, Sequence[ScoreTable]], costs: Mapping[str, Cost]
-) -> Cost:
-    """Cost of all methods behind a fusion, each counted once; unknown where one is not there."""
-    waiting, seen = [label], dict[str, None]()
-    while waiting:
-        name = waiting.pop()
-        if name in costs:
-            seen[name] = None
-        elif name not in tables or len(seen) > len(costs):
-            return Cost()
-        else:
-            waiting += [m for m in _weights(tables[name][0]) if m != name]
-    return Cost.of_all([costs[name] for name in seen])
-
-
-def _filled(said: Cost, otherwise: Cost) -> Cost:
-    names = [each.name for each in fields(Cost) if getattr(said, each.name) is None]
-    gaps = {name: getattr(otherwise, name) for name in names}
-    return replace(said, **gaps)
-
-
-def _weights(table: ScoreTable) -> dict[str, float]:
-    """Weight by method that a fused table says it was made with; none of another table."""
-    about = table.provenance
-    weights = _mapping(about.get("weights")) if "rule" in about else {}
-    return {str(k): float(v) for k, v in weights.items() if isinstance(v, int | float)}
+def _by_split(tables: Sequence[ScoreTable]) -> dict[str, Cost]:
+    """Cost of each split, the sum over seeds; of those that their tables tell of."""
+    splits = dict.fromkeys(table.split for table in tables)
+    costs = {name: cost_of([t for t in tables if t.split == name]) for name in splits}
+    return {name: cost for name, cost in costs.items() if cost.known}
 
 
 def _way(table: ScoreTable) -> tuple[str, ...]:
     if "rule" not in table.provenance:
         return ()
     return tuple(str(table.provenance.get(key, "")) for key in ("kind", "normalisation"))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(text: str | None, where: str) -> float | None:
-    if not text or not text.strip():
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{where} must hold numbers of 0 or more, got {text!r}; leave gaps empty")
-    return value
 
 
 def _in_order(measured: Evaluation, classes: tuple[str, ...], label: str) -> Evaluation:

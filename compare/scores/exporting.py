@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compare.datasets.dataset import named
 from compare.scores.files import write_whole
-from compare.scores.table import ScoreTable
+from compare.scores.table import ScoreTable, labels_of
 
 FORMS = {"tsn": ".npz", "mmaction2": ".pkl"}
 
@@ -49,14 +48,7 @@ def export_scores(
             f"form and path must be among {', '.join(f'{k} *{v}' for k, v in FORMS.items())}, got "
             f"{form} {str(path)!r}"
         )
-    column_of = {name: column for column, name in enumerate(table.classes)}
-    unknown = [id for id in table.ids if truth.get(id) not in column_of]
-    if unknown:
-        raise ValueError(
-            f"every video must have a class among the table's, got none for {len(unknown)}: "
-            f"{named(unknown)}; both forms hold labels"
-        )
-    labels = [column_of[truth[id]] for id in table.ids]
+    labels = labels_of(table, truth).tolist()
     write_whole(path, _tsn(table, labels) if form == "tsn" else _mmaction2(table, labels))
 
 

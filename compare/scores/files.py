@@ -89,8 +89,8 @@ def read_csv(path: Path) -> _Parts:
     try:
         header, *rows = [
             row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row
-        ]
-    except (csv.Error, ValueError) as error:
+        ] or [[""]]
+    except csv.Error as error:
         raise ValueError(f"{str(path)!r} must be a CSV file with a header: {error}") from error
     if header[0] != "id" or len(header) < 2:
         raise ValueError(

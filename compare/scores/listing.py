@@ -11,12 +11,12 @@ labels by number mean nothing without it. Read are
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compare.datasets.csv_file import read_csv
 from compare.datasets.dataset import named
 from compare.datasets.official import hmdb51, ucf101
 
@@ -115,7 +115,7 @@ def read_listing(
     path = Path(path)
     if path.is_dir():
         return _read_official(path, split, part)
-    if path.suffix == ".csv":
+    if path.suffix == ".csv" and path.is_file():
         return _read_csv(path)
     rows = [line.split() for line in _text(path).splitlines() if line.strip()]
     ids = tuple(row[0] for row in rows)
@@ -158,15 +158,22 @@ def _read_official(folder: Path, split: int | None, part: str) -> Listing:
 
 
 def _read_csv(path: Path) -> Listing:
-    rows = list(csv.DictReader(_text(path).splitlines()))
-    column = next((name for name in ID_COLUMNS if rows and name in rows[0]), None)
+    columns, rows = read_csv(path)
+    column = next((name for name in ID_COLUMNS if name in columns), None)
     if column is None:
-        raise ValueError(f"{str(path)!r} must have rows and a column 'id' or 'path'")
-    columns: dict[str, tuple[str, ...] | None] = {}
-    for name in ("label", "group"):
-        cells = tuple(row.get(name) or "" for row in rows)
-        columns[name] = cells if all(cells) else None
-    return Listing(tuple(row[column] for row in rows), columns["label"], columns["group"])
+        raise ValueError(
+            f"{str(path)!r} must have a column 'id' or 'path', got {named(columns, 12)}"
+        )
+    told = [name for name in (column, "label", "group") if name in columns]
+    for line, row in rows:
+        empty = [name for name in told if not row[name]]
+        if empty:
+            raise ValueError(
+                f"{str(path)!r} line {line} must have a {empty[0]}, got an empty cell; leave the "
+                "column out where it is not known"
+            )
+    cells = {name: tuple(row[name] for _, row in rows) for name in told}
+    return Listing(cells[column], cells.get("label"), cells.get("group"))
 
 
 def _text(path: Path) -> str:

@@ -125,9 +125,14 @@ def require_same(
         if names
     ]
     if parts:
+        lacking = "" if extra and missing else f" and not in {sides[bool(extra)]!r}"
+        advice = suggestion(sorted(extra), sorted(missing)) or (
+            f"; nothing is joined in part: leave {'them' if lacking else 'both'} out, or score "
+            f"the same {what}"
+        )
         raise ScoreJoinError(
-            f"tables of scores must have the same {what}, got {' and '.join(parts)}"
-            + suggestion(sorted(extra), sorted(missing))
+            f"tables of scores must have the same {what}, got {' and '.join(parts)}{lacking}"
+            + advice
         )
     if len(left) != len(right):
         raise ScoreJoinError(

@@ -12,6 +12,7 @@ text with the rest) or a ``.csv`` with a first line ``# trajfuse-scores {...}`` 
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from compare.datasets.dataset import named
+from compare.datasets.dataset import joined, named
 from compare.scores import files, names
 
 Kind = Literal["decision", "logit", "probability"]
@@ -67,7 +68,12 @@ class ScoreTable:
         object.__setattr__(self, "scores", _checked_scores(self))
 
     def aligned(
-        self, ids: Sequence[str], classes: Sequence[str], *, tolerant: Collection[str] = ()
+        self,
+        ids: Sequence[str],
+        classes: Sequence[str],
+        *,
+        tolerant: Collection[str] = (),
+        asked_by: str = "what is asked for",
     ) -> ScoreTable:
         """Return the same scores with rows and columns in another order, under the names asked for.
 
@@ -78,6 +84,8 @@ class ScoreTable:
         tolerant
             What may differ between spellings, see `compare.scores.names.folded`; of classes, only
             case and characters may. What was renamed is told in the provenance, as ``"matched"``.
+        asked_by
+            What an error calls the names that are asked for.
 
         Raises
         ------
@@ -85,7 +93,7 @@ class ScoreTable:
             `ids` or `classes` are not exactly this table's own.
         """
         tolerant = names.check_tolerances(tolerant)
-        sides = (self.method, "asked for")
+        sides = (self.method, asked_by)
         of_classes = [each for each in tolerant if each in ("case", "characters")]
         videos = names.match(self.ids, ids, what="videos", sides=sides, tolerant=tolerant)
         columns = names.match(
@@ -168,7 +176,7 @@ class ScoreTable:
         if kind is None:
             raise ValueError(
                 f"kind must be given for {str(path)!r}, which does not say whether it holds "
-                f"{_either(KINDS)} scores"
+                f"{_either(KINDS)} scores; 'trajfuse compare import' makes a table that says so"
             )
         try:
             return cls(
@@ -182,6 +190,49 @@ class ScoreTable:
             )
         except ValueError as error:
             raise ValueError(f"{str(path)!r} is no valid table of scores: {error}") from error
+
+
+def labels_of(table: ScoreTable, truth: Mapping[str, str]) -> np.ndarray:
+    """Return the column of each row's class, int64 (n_videos,); ValueError where there is none."""
+    column_of = {name: column for column, name in enumerate(table.classes)}
+    unknown = [id for id in table.ids if truth.get(id) not in column_of]
+    if unknown:
+        said = [f"{id!r} {truth[id]!r}" if id in truth else f"{id!r} none" for id in unknown]
+        raise ValueError(
+            f"every video of {table.method!r} must have a class among its classes "
+            f"({named(table.classes)}), got others for {len(unknown)}: {joined(said)}; give the "
+            "labels of these videos, with classes spelt as in the table"
+        )
+    return np.array([column_of[truth[id]] for id in table.ids])
+
+
+class FlatScoresWarning(UserWarning):
+    """Videos for which a table scores all classes alike: the first class counts as its answer."""
+
+
+def warn_of_flat(table: ScoreTable) -> None:
+    """Warn where a table scores all classes of a video alike, or has one class, and tells nothing.
+
+    Warns
+    -----
+    FlatScoresWarning
+        Names the first few videos.
+    """
+    flat = np.flatnonzero(np.ptp(table.scores, axis=1) == 0).tolist()
+    if len(table.classes) == 1:
+        warnings.warn(
+            f"{table.method!r} has one class, {table.classes[0]!r}: it is always right",
+            FlatScoresWarning,
+            stacklevel=2,
+        )
+    elif flat:
+        warnings.warn(
+            f"{table.method!r} scores all classes alike for {len(flat)} of {len(table.ids)} videos "
+            f"({named([table.ids[row] for row in flat])}); {table.classes[0]!r}, its first class, "
+            "counts as what it says of them",
+            FlatScoresWarning,
+            stacklevel=2,
+        )
 
 
 def join(tables: Sequence[ScoreTable], *, tolerant: Collection[str] = ()) -> list[ScoreTable]:

@@ -87,7 +87,7 @@ def sign_flip(
     sums = sums[np.abs(sums) > 1e-9]
     about = f"by {unit}, {len(sums)} of {member.max() + 1} differ"
     if not len(sums):
-        return Test(1.0, f"sign-flip {about}")
+        return Test(1.0, f"exact sign-flip {about}")
     if step is not None:
         return Test(_convolved(np.rint(sums / step).astype(np.int64)), f"exact sign-flip {about}")
     if len(sums) <= MAX_ENUMERATED:

@@ -43,6 +43,8 @@ class FrameFeaturesRecogniser:
         The trained `idt.svm.LinearSVM`.
     """
 
+    pretraining = "ImageNet"
+
     def __init__(
         self,
         *,
@@ -100,6 +102,7 @@ class FrameFeaturesRecogniser:
         rows = []
         with reproducible(self.seed), torch.inference_mode():
             network = backbones.build("efficientnet-lite0", 3).eval()
+            self._n_weights = sum(weights.numel() for weights in network.parameters())
             mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
             for entry in jobs.progress(stored, label="features", verbose=self.verbose):
                 images = torch.from_numpy(data.read_frames(entry, self.n_frames))
@@ -113,6 +116,11 @@ class FrameFeaturesRecogniser:
         if self._folder is None:
             self._folder = cache_folder(self, self.cache)
         return self._folder
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers scoring takes: of the backbone and the SVM."""
+        return self._n_weights + self.svm_.n_parameters
 
     def settings(self) -> dict[str, Any]:
         """Say what made the result, all of it, JSON-able."""

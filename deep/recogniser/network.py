@@ -333,6 +333,21 @@ class NetworkRecogniser:
             verbose=self.verbose,
         )
 
+    @property
+    def n_parameters_(self) -> int:
+        """How many weights the trained network has, frozen ones too."""
+        return sum(weights.numel() for weights in self.network_.parameters())
+
+    @property
+    def pretraining(self) -> str:
+        """Where the weights that training began with come from; ``nothing`` where drawn."""
+        if not hasattr(self, "recipe_"):
+            self._settle()
+        known = set(backbones.pair(self.backbone_)) & set(backbones.PRETRAINED)
+        own = ["ImageNet"] if known else []
+        files = [f"{Path(path).name} ({stream})" for stream, path in (self.start or {}).items()]
+        return "; ".join(own + files) or "nothing"
+
     def settings(self) -> dict[str, Any]:
         """Say what made the result, all of it, JSON-able."""
         if not hasattr(self, "recipe_"):

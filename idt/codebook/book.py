@@ -130,6 +130,14 @@ class Codebook:
             "backend": self.backend,
         }
 
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers encoding takes: of PCA and mixtures."""
+        of_pcas = sum(pca.mean_.size + pca.components_.size for pca in self.pcas_.values())
+        return of_pcas + sum(
+            gmm.weights_.size + gmm.means_.size + gmm.variances_.size for gmm in self.gmms_.values()
+        )
+
     def fit(
         self, samples: Mapping[str, ArrayLike], *, extraction: Mapping[str, Any] | None = None
     ) -> Codebook:

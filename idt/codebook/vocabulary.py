@@ -103,6 +103,12 @@ class Vocabulary:
             "seed": self.seed,
         }
 
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers encoding takes: of PCA and words."""
+        of_pcas = sum(pca.mean_.size + pca.components_.size for pca in self.pcas_.values())
+        return of_pcas + sum(each.centres_.size for each in self.kmeans_.values())
+
     def fit(
         self, samples: Mapping[str, ArrayLike], *, extraction: Mapping[str, Any] | None = None
     ) -> Vocabulary:

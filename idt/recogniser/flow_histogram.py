@@ -45,6 +45,8 @@ class FlowHistogramRecogniser:
     svm_ : LinearSVM
     """
 
+    pretraining = "nothing"
+
     def __init__(
         self,
         *,
@@ -94,6 +96,11 @@ class FlowHistogramRecogniser:
         if not hasattr(self, "svm_"):
             raise ValueError("the recogniser must be fitted first; call fit(videos, labels)")
         return self.svm_.decision_function(self.encode(videos))
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers scoring takes: the machine's."""
+        return self.svm_.n_parameters
 
     def settings(self) -> dict[str, Any]:
         """What decides the scores."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,6 +37,10 @@ class Book(Protocol):
         self, samples: Mapping[str, ArrayLike], *, extraction: Mapping[str, Any] | None = None
     ) -> Self:
         """Fit on rows by descriptor, which an extraction with these settings gave."""
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers encoding takes, once fitted."""
 
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters."""
@@ -94,6 +98,8 @@ class TrajectoryRecogniser(ABC):
     workers: int = 1
     verbose: bool = False
     cache: str | Path | None = None
+
+    pretraining: ClassVar[str] = "nothing"  # nothing is learned from other data
 
     svm_: LinearSVM | ChiSquareSVM = field(init=False, repr=False)
     encoder_: Any = field(init=False, repr=False)
@@ -230,6 +236,11 @@ class TrajectoryRecogniser(ABC):
             "extraction": [asdict(each) for each in tracks.passes],
             "seed": self.seed,
         }
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers scoring takes: of the codebook and the machine."""
+        return self._book.n_parameters + self.svm_.n_parameters
 
     @property
     def passes(self) -> tuple[ExtractOptions, ...]:

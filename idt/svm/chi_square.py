@@ -226,6 +226,14 @@ class ChiSquareSVM(OneVersusRest):
                 scores[rows] = self._score_pairs(X[rows])
         return scores
 
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers scoring takes: support vectors, their dual variables, the rest."""
+        n_support = int(self.dual_coef_.any(axis=0).sum())
+        of_each = self.n_features_in_ if self.kernel == "chi_square" else 0
+        n_duals = len(self.dual_coef_) * n_support
+        return n_support * of_each + n_duals + self.intercept_.size + self.scales_.size
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True

@@ -223,6 +223,12 @@ class LinearSVM(OneVersusRest):
                 scores[rows] = self._score_pairs(block)
         return scores
 
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers scoring takes: weights, or dual variables, and intercepts."""
+        weights = self.coef_ if self.kernel == "linear" else self.dual_coef_
+        return weights.size + self.intercept_.size
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"

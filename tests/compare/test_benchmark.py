@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 
 from compare import benchmark, datasets, fusion, metrics
-from compare.benchmark import loop
+from compare.benchmark import effort, loop
 from compare.datasets import Dataset
 from compare.scores import ScoreTable
 
@@ -103,16 +107,24 @@ def test_folds_are_tested_each_and_pooled(
     assert len(fakes["idt-fv"].func.fitted) == 12  # type: ignore[attr-defined]
 
 
-def test_a_stopped_run_goes_on(run: Callable[..., benchmark.Run], fakes: Fakes) -> None:
-    def stop(**options: Any) -> Any:
+def test_a_stopped_run_goes_on(
+    run: Callable[..., benchmark.Run], fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> Any:
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped") as caught:
         run(recognisers={**fakes, "two-stream": stop})
     assert caught.value.__notes__ == ["(in method 'two-stream', 'split')"]
-    finished = run(recognisers={**fakes, "idt-fv": stop})
+    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="stopped") as caught:
+        run()
+    assert caught.value.__notes__ == ["(in method 'two-stream', 'split')"]  # idt-fv is there
+    monkeypatch.undo()
+    finished = run()
     assert [r.resumed for r in finished.results] == [True, False, False, False]
-    again = run(recognisers=dict.fromkeys(fakes, stop), fuse="average")
+    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]
+    again = run(fuse="average")
     assert all(r.resumed for r in again.results if r.role != "fusion")
     for result, before in zip(again.of("method"), finished.of("method"), strict=True):
         np.testing.assert_array_equal(result.tables[0].scores, before.tables[0].scores)
@@ -128,6 +140,33 @@ def test_a_folder_of_another_run_is_refused(run: Callable[..., benchmark.Run], c
         run(seed=1, dataset=folds)
     assert run(seed=2, overwrite=True).seed == 2
     assert not run(seed=1, overwrite=True).results[0].resumed
+
+
+def test_scores_of_other_settings_are_refused_before_any_work(
+    run: Callable[..., benchmark.Run], fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(fuse="grid", n_inner_folds=2)
+    other = {**fakes, "two-stream": partial(fakes["two-stream"], scale=21)}
+    made = fakes["idt-fv"].func.fitted  # type: ignore[attr-defined]
+    made.clear()
+    with pytest.raises(ValueError, match="settings asked for now") as caught:
+        run(recognisers=other)
+    said = str(caught.value)
+    assert "for 'two-stream' (scale 20 then, 21 now) in " in said
+    kept = [tmp_path / f"run/{part}/two-stream.npz" for part in ("scores/split",)]
+    kept += sorted((tmp_path / "run/held-out").rglob("two-stream.npz"))
+    assert len(kept) == 4  # tested, two inner folds, both together
+    assert str(kept[0]) in said
+    assert made == []
+    for path in kept:
+        path.unlink()
+    again = run(recognisers=other, fuse="grid", n_inner_folds=2)
+    assert [r.resumed for r in again.results] == [True, False, True, False, True]
+    monkeypatch.setattr(
+        "compare.benchmark.kept.versions", lambda: {**benchmark.versions(), "torch": "9"}
+    )
+    with pytest.raises(ValueError, match=r"version of torch '.*' then, '9' now"):
+        run(recognisers=other)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -253,3 +292,76 @@ def test_measures_agree_with_the_kept_scores(
         measured = metrics.evaluate(result.tables, dataset.truth, groups=dataset.groups)
         assert measured.accuracy == result.evaluation.accuracy
         assert measured.by_group == result.evaluation.by_group
+
+
+class Costly:
+    """Holds memory, here and in a process of its own, and says what it learned."""
+
+    pretraining = "ImageNet"
+    n_parameters_ = 1234
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def fit(self, videos: list[Path], *_: Any, **__: Any) -> Costly:
+        self.held = bytes(40 * 2**20)
+        line = "held = b'x' * (100 << 20); print(flush=True); input()"
+        child = subprocess.Popen(
+            [sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        looked = threading.Event()
+        looked.wait(3 * effort.INTERVAL)
+        child.communicate(b"\n")
+        return self
+
+    def scores(self, videos: list[Path]) -> np.ndarray:
+        return np.eye(3)[[0] * len(videos)]
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system has no /proc")
+def test_what_methods_cost(run: Callable[..., benchmark.Run], clips: Path, fakes: Fakes) -> None:
+    folds = datasets.load(clips / "data.csv", folds="half")
+    before = effort.resident_bytes(os.getpid())
+    assert before is not None
+    finished = run(
+        dataset=folds,
+        specification="costly,idt-fv",
+        recognisers={"costly": Costly, **fakes},
+        with_yardsticks=False,
+    )
+    costs = benchmark.summary(finished)["results"][0]["cost_by_split"]
+    assert list(costs) == ["fold 0", "fold 1"]
+    for cost in costs.values():
+        assert before + 100 * 2**20 < cost["peak_memory_bytes"] < before + 400 * 2**20
+        assert cost["fit_seconds"] >= 3 * effort.INTERVAL
+        assert (cost["parameters"], cost["pretraining"]) == (1234, "ImageNet")
+    assert "parameters" not in finished.results[1].tables[0].provenance  # it does not say
+    assert finished.results[0].fit_seconds == sum(c["fit_seconds"] for c in costs.values())
+
+
+def test_memory_of_what_has_ended_or_cannot_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effort, "PROCESSES", tmp_path)
+    assert effort.resident_bytes(1) is None
+    with effort.measured() as took:
+        pass
+    assert took.peak_bytes is None
+    assert took.seconds > 0
+    for process, pages, children in ((1, 30, "2 3 "), (2, 12, "")):
+        (tmp_path / str(process) / "task/9").mkdir(parents=True)
+        (tmp_path / str(process) / "statm").write_text(f"99 {pages} 7 1 0 3 0")
+        (tmp_path / str(process) / "task/9/children").write_text(children)
+    assert effort.resident_bytes(1) == 42 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_several_were_trained_on_before() -> None:
+    assert effort.trained_before(["nothing", "ImageNet", "a.pth (spatial); ImageNet"]) == (
+        "ImageNet; a.pth (spatial)"
+    )
+    assert effort.trained_before(["nothing", "nothing"]) == "nothing"

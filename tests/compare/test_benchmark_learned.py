@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare import benchmark, datasets, fusion
+from compare import benchmark, datasets, fusion, report
 from compare.benchmark import methods
 from compare.datasets import Dataset
 from compare.fusion import Encodings, kernel_sum
@@ -45,6 +45,14 @@ class Coded:
 
     def scores(self, videos: Sequence[Path]) -> np.ndarray:
         return self.svm_.decision_function(self.encode(videos))
+
+    @property
+    def n_parameters_(self) -> int:
+        return self.svm_.n_parameters
+
+    @property
+    def pretraining(self) -> str:
+        return f"set {self.power}"
 
     def settings(self) -> dict[str, Any]:
         return {"power": self.power}
@@ -88,6 +96,62 @@ def test_weights_are_learned_from_training_videos_of_other_groups(
         assert result.rule is not None
         assert result.rule.weights == learned.rule.weights
         assert result.settings["weights by split"] == {"split": result.settings["weights"]}
+
+
+@pytest.mark.parametrize("asked", ["auto", "none", "temperature", "platt"])
+def test_margins_and_logits_are_calibrated_before_they_are_mixed(
+    run: Callable[..., benchmark.Run], fakes: Fakes, dataset: Dataset, tmp_path: Path, asked: str
+) -> None:
+    class Logits(fakes["two-stream"].func):  # type: ignore[misc, name-defined]
+        score_kind = "logit"
+
+    made = {**fakes, "two-stream": partial(Logits, skill=1.0, scale=20, salt="b")}
+    finished = run(fuse="average,grid@softmax", recognisers=made, calibration=asked)
+    fixed, mixed = finished.of("fusion")
+    assert "calibration" not in fixed.settings
+    kind = {"auto": "temperature", "none": None}.get(asked, asked)
+    (split,) = dataset.splits
+    kept = [
+        ScoreTable.load(tmp_path / f"run/held-out/split/2-folds/{name}.npz")
+        for name in PAIR.split(",")
+    ]
+    assert [table.kind for table in kept] == ["decision", "logit"]
+    (rule,) = fusion.parse_rules("grid@softmax", PAIR.split(","), learned=True)
+    fitted = fusion.fit(rule, kept, dataset.truth, test=split.test, calibration=kind)
+    tested = [result.tables[0] for result in finished.of("method")]
+    np.testing.assert_array_equal(mixed.tables[0].scores, fitted.apply(tested).scores)
+    if kind is None:
+        assert "calibration" not in mixed.settings
+        return
+    for table in tested:
+        about = mixed.settings["calibration"][table.method]
+        calibrated = fusion.calibrate(kind, kept[tested.index(table)], dataset.truth).apply(table)
+        assert about["kind"] == kind
+        assert about["error_before"] == fusion.table_error(table, dataset.truth)
+        assert about["error_after"] == fusion.table_error(calibrated, dataset.truth)
+    page = report.as_html(study := report.of_run(finished), report.find(study))
+    errors = mixed.settings["calibration"]["two-stream"]
+    said = f"two-stream {100 * errors['error_before']:.1f} % before"
+    assert said in page
+
+
+def test_scores_of_one_kind_need_no_calibration(run: Callable[..., benchmark.Run]) -> None:
+    assert "calibration" not in run(fuse="grid").of("fusion")[0].settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"calibration": "isotonic"}, "calibrate must be one of auto, none, temperature, platt"),
+        ({"calibration": "platt"}, "calibrate must be given for fusion rules that learn, got 'pla"),
+    ],
+)
+def test_calibrations_that_cannot_be_are_refused(
+    run: Callable[..., benchmark.Run], tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(fuse="average", **changes)
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_model_behind_the_weights_saw_a_test_video(
@@ -217,6 +281,8 @@ def test_early_fusion_is_a_sum_of_kernels(
     assert table.method == early
     np.testing.assert_allclose(table.scores, expected, atol=2e-2)  # two solvers' stopping rules
     np.testing.assert_array_equal(table.scores.argmax(axis=1), expected.argmax(axis=1))
+    assert table.provenance["parameters"] == 3 * (9 + 1) + 3 * (9 + 1) + 3 * (18 + 1)
+    assert table.provenance["pretraining"] == "set 3; set 2"
     assert finished.results[1].settings["parts"] == {"a:power=3": {"power": 3}, "b": {"power": 2}}
 
 

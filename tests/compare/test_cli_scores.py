@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,37 @@ def test_tables_that_differ_say_what_to_ask_for(
     assert "idt: 20 videos renamed, alike but for case" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_tables_that_do_not_belong_together(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = imported(folder, capsys)
+    assert run("fuse", tables[0], tables[0]) == 2
+    said = capsys.readouterr().err
+    assert f"different methods, got 'rgb' in '{tables[0]}' and '{tables[0]}'" in said
+    other = replace(ScoreTable.load(tables[1]), split="2")
+    other.save(folder / "other.npz")
+    assert run("fuse", tables[0], folder / "other.npz") == 2
+    assert "must be of one split, got 'rgb' of '1', 'idt' of '2'" in capsys.readouterr().err
+    (folder / "short.csv").write_text("\n".join(["id,label", *(f"{id},hug" for id in IDS[2:])]))
+    assert run("fuse", *tables, "--list", folder / "short.csv") == 2
+    said = capsys.readouterr().err
+    assert f"2 only in 'rgb' ('{IDS[0]}', '{IDS[1]}') and not in 'the list'; nothing is" in said
+    (folder / "other.csv").write_text("\n".join(["id,label", *(f"{id},sit" for id in IDS)]))
+    assert run("fuse", *tables, "--list", folder / "other.csv") == 2
+    assert f"got others for 20: '{IDS[0]}' 'sit'," in capsys.readouterr().err
+    (folder / "gap.csv").write_text(f"id,label\n{IDS[0]},hug\n{IDS[1]},\n")
+    assert run("fuse", *tables, "--list", folder / "gap.csv") == 2
+    assert "line 3 must have a label, got an empty cell" in capsys.readouterr().err
+    (folder / "nothing.csv").write_text("")
+    assert run("fuse", folder / "nothing.csv", tables[0]) == 2
+    assert "must have a header 'id,' and the class names, got ''" in capsys.readouterr().err
+    (folder / "one.csv").write_text("id,hug\nv,1\n")
+    out = folder / "one.npz"
+    assert run("import", folder / "one.csv", "--kind", "logit", "--out", out) == 0
+    assert "'one' has one class, 'hug': it is always right" in capsys.readouterr().err
+
+
 def test_errors_of_import(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = folder / "rgb.npz", folder / "x.npz"
     assert run("import", path, "--out", out) == 2
@@ -188,7 +220,7 @@ def test_errors_of_import(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run("import", path, "--kind", "logit", "--out", out, "--form", "slowfast") == 2
     assert "form must be one of trajfuse, tsn, mmaction2" in capsys.readouterr().err
     assert run("import", path, "--kind", "logit", "--out", out, "--form", "tsn") == 2
-    assert "every video must have a class" in capsys.readouterr().err
+    assert "must have a class among its classes" in capsys.readouterr().err
     (folder / "bad.pkl").write_bytes(b"cposix\nsystem\n(X\x02\x00\x00\x00ls\x85R.")
     line = ("import", folder / "bad.pkl", "--kind", "logit", "--out", out)
     assert run(*line, "--list", folder / "list.txt") == 2

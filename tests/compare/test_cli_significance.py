@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compare import cli, significance
+from compare import cli, scores, significance
 from compare.cli.show import as_markdown
 from compare.datasets import Labels
-from compare.scores import ScoreTable
+from compare.scores import FlatScoresWarning, ScoreTable
 
 CLASSES = ("x", "y", "z")
 IDS = tuple(f"clips/v{k:02}.avi" for k in range(24))
@@ -226,6 +227,42 @@ def test_labels_of_a_data_set_whose_clips_are_elsewhere(
     )
     assert cli.main(["compare", "test", str(mixed), "--labels", str(data)]) == 2
     assert "1 training videos of 'split' in 'm': 'tz.avi'" in capsys.readouterr().err
+    other = write_table(
+        tmp_path / "o.npz", [True] * 2, method="o", split="1", ids=["tz.avi", "tx.avi"]
+    )
+    assert cli.main(["compare", "test", str(other), "--labels", str(data)]) == 2
+    assert "2 training videos of '1' in 'o'" in capsys.readouterr().err  # whatever it is called
+    assert cli.main(["compare", "test", str(mixed), "--labels", str(tmp_path / "none.csv")]) == 2
+    assert "labels must be a CSV file" in (said := capsys.readouterr().err)
+    assert "which does not exist" in said
+
+
+def test_numbers_are_never_cut_off(
+    tables: Path, labels: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["compare", "test", str(tables), "--labels", str(labels)]
+    shown = []
+    for width in ("40", "300"):
+        monkeypatch.setenv("COLUMNS", width)
+        assert cli.main(line) == 0
+        shown.append(re.findall(r"[+-]?\d+\.\d\d", capsys.readouterr().out))
+    assert sorted(shown[0]) == sorted(shown[1])
+    assert len(shown[0]) > 40
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_scores_that_tell_nothing_are_named(
+    tables: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flat = ScoreTable(IDS, CLASSES, np.ones((len(IDS), 3)), "logit", "flat", "s")
+    flat.save(tmp_path / "flat.npz")
+    line = ["compare", "test", str(tmp_path / "flat.npz"), "--labels", str(labels)]
+    with pytest.warns(FlatScoresWarning, match="'flat' scores all classes alike for 24 of 24"):
+        scores.warn_of_flat(flat)
+    assert cli.main(line) == 0
+    said = capsys.readouterr().err
+    assert "trajfuse: warning: 'flat' scores all classes alike for 24 of 24 videos (" in said
+    assert "'x', its first class, counts" in said
 
 
 def test_published(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def test_tables_that_do_not_belong_together() -> None:
         fusion.fuse([left], rule)
     with pytest.raises(ValueError, match="got 'a' twice"):
         fusion.fuse([left, left], rule)
-    with pytest.raises(ValueError, match="of one split, got 's', 't'"):
+    with pytest.raises(ValueError, match="of one split, got 'a' of 's', 'b' of 't'"):
         fusion.fuse([left, table("b", np.eye(3), split="t")], rule)
 
 

@@ -278,7 +278,7 @@ def test_tsn_reads_what_is_exported_for_it(tmp_path: Path) -> None:
 
 def test_exports_need_labels_and_the_right_suffix(tmp_path: Path) -> None:
     table = scores.ScoreTable(IDS, CLASSES, VALUES, "logit", "net", "1")
-    with pytest.raises(ValueError, match=r"class .* got none for 4: 'hug/a.avi'"):
+    with pytest.raises(ValueError, match=r"class .* got others for 4: 'hug/a.avi' none"):
         scores.export_scores(table, tmp_path / "t.npz", form="tsn", truth={})
     with pytest.raises(ValueError, match=r"tsn \*.npz, mmaction2 \*.pkl, got tsn"):
         scores.export_scores(table, tmp_path / "t.pkl", form="tsn", truth=LISTING.truth)
@@ -307,6 +307,9 @@ def test_lists_of_each_form(tmp_path: Path) -> None:
     table.write_text("id,label,group\na,hug,x\nb,kick,y\n")
     assert scores.read_listing(table) == Listing(("a", "b"), ("hug", "kick"), ("x", "y"))
     table.write_text("path,group\na,x\nb,\n")
+    with pytest.raises(ValueError, match="line 3 must have a group, got an empty cell; leave the"):
+        scores.read_listing(table)
+    table.write_text("path\na\nb\n")
     assert scores.read_listing(table) == Listing(("a", "b"))
     table.write_text("clip\na\n")
     with pytest.raises(ValueError, match="column 'id' or 'path'"):

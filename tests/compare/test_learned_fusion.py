@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from compare import fusion
+from compare import fusion, scores
 from compare.fusion import FittedOnTestError, FusionRule
 from compare.fusion.weights import simplex
 from compare.scores import ScoreTable
@@ -48,7 +48,7 @@ def tables(
 
 
 def accuracy(table: ScoreTable, truth: dict[str, str]) -> float:
-    return float(np.mean(table.scores.argmax(axis=1) == fusion.labels_of(table, truth)))
+    return float(np.mean(table.scores.argmax(axis=1) == scores.labels_of(table, truth)))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_platt_agrees_with_scikit_learn() -> None:
 
     given, truth, _ = tables((2.0,), 300, np.random.default_rng(11))
     fitted = fusion.calibrate("platt", given[0], truth)
-    labels = fusion.labels_of(given[0], truth)
+    labels = scores.labels_of(given[0], truth)
     assert fitted.slopes is not None
     assert fitted.offsets is not None
     for k in range(4):

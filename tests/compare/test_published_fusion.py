@@ -83,7 +83,7 @@ def read(folder: Path, name: str, method: str, split: int) -> ScoreTable:
 def top_one(table: ScoreTable, test: Listing) -> float:
     """Percent of the videos that are right, to the printed digit."""
     said = table.scores.argmax(axis=1)
-    return round(100 * float(np.mean(said == fusion.labels_of(table, test.truth))), 2)
+    return round(100 * float(np.mean(said == scores.labels_of(table, test.truth))), 2)
 
 
 @pytest.mark.parametrize(("name", "method"), ALONE)
@@ -124,7 +124,7 @@ def test_rows_shuffled_inside_classes_inflate_by_position_and_not_by_id(shared: 
     )
     network = fusion.fuse(tables, net)
     idt = read(folder, "ucf101", "idt", 1).aligned(network.ids, network.classes)
-    truth = fusion.labels_of(network, test.truth)
+    truth = scores.labels_of(network, test.truth)
     rng, moved = np.random.default_rng(0), np.arange(len(truth))
     for label in range(len(network.classes)):
         own = np.flatnonzero(truth == label)

@@ -51,14 +51,17 @@ def make_run(
         for split in splits:
             own = np.array([[dataset.truth[id] == c for c in classes] for id in split.test])
             values = rng.normal(size=own.shape) + skill * own
-            made = ScoreTable(split.test, classes, values, "decision", method, split.name)
+            about: dict[str, Any] = {"fit_seconds": 75, "score_seconds": 0, "parameters": 2_000}
+            about |= {"peak_memory_bytes": 3 * 2**29, "pretraining": "nothing"}
+            about = {} if method == "flow-hist" else about
+            made = ScoreTable(split.test, classes, values, "decision", method, split.name, about)
             tables.setdefault(method, []).append(made)
 
     def result(label: str, role: Any, of: list[ScoreTable], **more: Any) -> benchmark.Result:
         measured = metrics.evaluate(of, dataset.truth, groups=dataset.groups)
         return benchmark.Result(label, role, tuple(of), measured, **more)
 
-    results = [result(m, "method", tables[m], fit_seconds=75) for m in ("idt-fv", "conv-fusion")]
+    results = [result(m, "method", tables[m]) for m in ("idt-fv", "conv-fusion")]
     for rule in fusion.parse_rules(fuse, ["idt-fv", "conv-fusion"]):
         pairs = zip(tables["idt-fv"], tables["conv-fusion"], strict=True)
         fused = [fusion.fuse(pair, rule) for pair in pairs]
@@ -158,7 +161,11 @@ def test_the_page_shows_the_numbers() -> None:
         assert row[4] == f"{low:.1f}–{high:.1f}"
     costs = {row[0]: row for row in next(t for t in page.tables if "Peak memory" in t[0])}
     assert costs["idt-fv"][3] == "1 min 15 s"
-    assert costs["average"][3] == "2 min 30 s"
+    assert costs["idt-fv"][5:] == ["1.5 GiB", "2 k", "nothing"]
+    assert costs["average"][3:] == ["2 min 30 s", "0.00 s", "1.5 GiB", "4 k", "nothing"]
+    assert "flow-hist" not in costs  # says nothing
+    drawn = re.findall(r'aria-label="([^"]*) against accuracy; not beaten', page_of(run))
+    assert drawn == ["Time to fit and score", "Peak memory", "Parameters"]
     recalls = {row[0]: row for row in page.table("Class") if row[0] != "Class"}
     assert set(recalls) == {"hug", "kick", "wave"}
     matrices = [table for table in page.tables if table[0][0] == ""]
@@ -223,6 +230,10 @@ def test_splits_have_a_table_of_their_own() -> None:
     for column, label in enumerate(rows[0][3:], start=3):
         by_split = by_label[label].evaluation.accuracy_by_split
         assert rows[1][column] == f"{100 * by_split['fold 1']:.1f}"
+    costs = next(t for t in Page(page_of(run)).tables if t[0][:3] == ["Method", "Split", "Fit"])
+    assert [row[:3] for row in costs if row[0] == "idt-fv"] == [
+        ["idt-fv", f"fold {k}", "1 min 15 s"] for k in (1, 2, 3)
+    ]
 
 
 def test_one_method_alone() -> None:

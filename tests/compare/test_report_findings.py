@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from compare import metrics, report, significance
 from compare.report import pareto, texts, videos
-from compare.report.study import Cost, Study, of_tables, read_costs
+from compare.report.cost import Cost, read_costs
+from compare.report.study import Study, of_tables
 from compare.scores import ScoreTable
 
 CLASSES = ("x", "y", "z")
@@ -142,6 +143,14 @@ def test_a_fusion_costs_what_its_methods_cost_and_what_is_unknown_stays_so() -> 
     assert cost["a"] == Cost(10.0, 1.0, None, 3e6, None)
     assert cost["a+b"] == cost["(a+b)+a"] == Cost(15.0, 3.0, None, None, "ImageNet")
     assert cost["with another"] == Cost()
+    learned = table("grid", first(9), fuses={"a": 1, "a+b": 0}, kind="grid", fit_seconds=60.0)
+    study = study_of(
+        table("a", first(9), fit_seconds=1.0),
+        table("b", first(9), fit_seconds=5.0),
+        table("a+b", first(9), fuses={"a": 0.5, "b": 0.5}),
+        learned,
+    )
+    assert study.named("grid").cost.fit_seconds == 1 + 5 + 60
 
 
 def test_costs_are_read_from_a_file(tmp_path: Path) -> None:
@@ -201,6 +210,23 @@ def test_points_lie_inside_the_picture_in_order() -> None:
     assert pareto.TOP <= ys[-1] <= ys[0] <= pareto.HEIGHT - pareto.BOTTOM
     marks = [mark["text"] for mark in drawn["x_marks"]]  # type: ignore[attr-defined]
     assert marks == ["10 s", "1 min", "10 min", "1 h"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "cost", "marks"),
+    [
+        ("seconds", 225, ["2 min", "5 min"]),
+        ("seconds", 0.3, ["0.2 s", "0.5 s"]),
+        ("parameters", 3e6, ["2 M", "5 M"]),
+        ("bytes", 1.5 * 2**30, ["1 GiB", "2 GiB"]),
+    ],
+)
+def test_marks_are_round_where_costs_are_alike(unit: str, cost: float, marks: list[str]) -> None:
+    points = [pareto.Point(k, "m", "method", cost, 0.5, 0.4, 0.6) for k in range(3)]
+    drawn = pareto.picture(points, unit=unit)
+    assert [mark["text"] for mark in drawn["x_marks"]] == marks
+    first, *others = (point["x"] for point in drawn["points"])
+    assert sorted(other - first for other in others) == [-2 * pareto.RADIUS, 2 * pareto.RADIUS]
 
 
 def test_disputed_videos_come_most_disputed_first() -> None:

@@ -168,7 +168,7 @@ def test_pickled_content_is_refused_and_not_run(tmp_path: Path) -> None:
     [
         ("t.npz", b"", "no table of scores"),
         ("t.npz", b"not a zip file", "no table of scores"),
-        ("t.csv", b"", "with a header"),
+        ("t.csv", b"", "must have a header 'id,' and the class names, got ''"),
         ("t.csv", b"\xff\xfe", "UTF-8"),
         ("t.csv", b"video,x\na,1\n", "must have a header 'id,' and the class names"),
         ("t.csv", b"id,x,y\na,1\n", "3 cells in every row, got 2 for 'a'"),

