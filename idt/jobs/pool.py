@@ -107,7 +107,8 @@ class WorkerPool(Executor):
                 "Linux's /proc"
             )
         self.workers, self.threads = workers, threads
-        self.time_limit, self.memory, self.prepare = time_limit, memory, prepare
+        self.time_limit, self.memory = time_limit, memory
+        self._prepare = pickle.dumps(prepare or _nothing)
         self._context = multiprocessing.get_context("spawn")
         self._incoming: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._calls: deque[_Call] = deque()
@@ -196,7 +197,7 @@ class WorkerPool(Executor):
         while len(self._crew) < min(wanted, self.workers):
             ours, theirs = multiprocessing.Pipe()
             process = self._context.Process(
-                target=work, args=(theirs, self.threads, self.prepare), daemon=True
+                target=work, args=(theirs, self.threads, self._prepare), daemon=True
             )
             process.start()
             theirs.close()  # so that the end of the process is the end of the pipe
@@ -322,6 +323,10 @@ class WorkerPool(Executor):
             if worker.call is not None:
                 worker.call.future.set_exception(WorkerLost(reason))
         self._crew.clear()
+
+
+def _nothing() -> None:
+    """Prepare for nothing."""
 
 
 def _ending(exit_code: int | None) -> str:

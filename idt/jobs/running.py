@@ -76,7 +76,7 @@ def run(
         `workers` is less than 1.
     DiskFull
         An item found no room to write to. What is done is kept; the rest is dropped.
-    BrokenExecutor
+    ChildProcessError
         The executor cannot work at all any more.
     """
     if not isinstance(workers, Executor) and workers < 1:
@@ -92,9 +92,9 @@ def run(
             if isinstance(outcome.error, DiskFull):
                 raise outcome.error
             outcomes[index] = outcome
+            show(failed=outcome.error is not None)
             if each is not None:
                 each(index, outcome)
-            show(failed=outcome.error is not None)
             if strict:
                 outcome.result()
 
@@ -147,11 +147,13 @@ def _spread(
             else:
                 give()  # first: no worker waits until this is written down
                 finish(index, outcome)
-    except BaseException:
+    except BaseException as error:
         for future in given:
             future.cancel()
         if isinstance(executor, WorkerPool):
             executor.stop()
+        if isinstance(error, BrokenExecutor):
+            raise ChildProcessError(str(error)) from error
         raise
 
 

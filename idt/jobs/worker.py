@@ -25,9 +25,10 @@ THREAD_VARIABLES = (
 )
 
 
-def work(connection: Connection, threads: int, prepare: Callable[[], object] | None) -> None:
+def work(connection: Connection, threads: int, prepare: bytes) -> None:
     """Take calls from a connection, one at a time, and send back what comes of them.
 
+    First, what `prepare` holds pickled is called; unpacked here, it finds threads held already.
     Ctrl-C is the parent's to handle. SIGTERM unwinds the call at hand, so that its temporary files
     go. A worker never outlives its parent, however that ended.
     """
@@ -35,8 +36,7 @@ def work(connection: Connection, threads: int, prepare: Callable[[], object] | N
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     hold_to_threads(threads)
-    if prepare is not None:
-        prepare()
+    pickle.loads(prepare)()
     connection.send((READY, None))
     while True:
         try:
@@ -63,8 +63,17 @@ def hold_to_threads(threads: int) -> None:
     if "torch" in loaded:
         loaded["torch"].set_num_threads(threads)
     if "numba" in loaded:
-        numba = loaded["numba"]
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        _hold_numba(threads)
+
+
+def _hold_numba(threads: int) -> None:
+    """Limit numba's threads: it refuses another number in the environment once they run."""
+    from numba import get_num_threads, set_num_threads
+    from numba.np.ufunc import parallel
+
+    if parallel._is_initialized:
+        os.environ["NUMBA_NUM_THREADS"] = str(parallel.NUM_THREADS)
+        set_num_threads(min(threads, get_num_threads()))
 
 
 def held(parent: int, function: Callable[..., Any], *arguments: Any) -> Any:
