@@ -7,7 +7,7 @@ manifest that says what became of each, and goes on where an earlier run stopped
 results are written whole or not at all, and know the content and the settings they come from.
 """
 
-from idt.jobs.cluster import cluster
+from idt.jobs.dask_cluster import cluster
 from idt.jobs.files import file_key, whole_file
 from idt.jobs.outcome import DiskFull, Outcome, WorkerLost
 from idt.jobs.pool import WorkerPool

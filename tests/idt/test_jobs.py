@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -191,6 +191,23 @@ def test_a_full_disk_is_known_by_what_led_to_an_error():
     outcome = attempt(raise_after_full, 1)
     assert isinstance(outcome.error, DiskFull)
     assert str(pickle.loads(pickle.dumps(outcome.error))) == str(outcome.error)
+
+
+class Losing(Executor):
+    """An executor of somebody else's, none of whose workers lives to answer."""
+
+    def submit(self, function, /, *arguments, **options):
+        future = Future()
+        future.set_exception(RuntimeError("attempted to run on 4 workers,\nall of which died"))
+        return future
+
+
+def test_what_another_executor_loses_is_lost():
+    outcomes = run(abs, [1, 2], workers=Losing(), **SETTINGS)
+    assert [outcome.tries for outcome in outcomes] == [1, 1]  # it has tried again by itself
+    for outcome in outcomes:
+        assert isinstance(outcome.error, WorkerLost)
+        assert "RuntimeError: attempted to run on 4 workers, all of" in str(outcome.error)
 
 
 def test_workers_that_cannot_start_are_not_started_for_ever():

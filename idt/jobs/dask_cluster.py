@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
+CONNECT_SECONDS = 30.0  # a scheduler may have been started just before
+
 
 @contextmanager
 def cluster(address: str) -> Iterator[Executor]:
@@ -40,7 +42,7 @@ def cluster(address: str) -> Iterator[Executor]:
             "trajfuse[cluster]"
         ) from error
     try:
-        client = Client(address, set_as_default=False)
+        client = Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise ConnectionError(
             f"scheduler must be the address of a Dask scheduler that answers, got {address!r}: "
