@@ -57,7 +57,8 @@ class NetworkRecogniser:
     seed
         Of initialisation, sampling, augmentation and dropout.
     workers
-        Processes that decode and compute flow. The network itself runs on torch's threads.
+        Processes that decode and compute flow, or an executor, as for `idt.jobs.run`. The network
+        itself runs on torch's threads.
     verbose
         Show progress with the time left on standard error.
     cache
@@ -95,7 +96,7 @@ class NetworkRecogniser:
         side: int = 128,
         flow: FlowSettings = FlowSettings(),  # noqa: B008  # frozen
         seed: int = 0,
-        workers: int = 1,
+        workers: jobs.Workers = 1,
         verbose: bool = False,
         cache: Path | None = None,
     ) -> None:
@@ -304,7 +305,7 @@ class NetworkRecogniser:
         path: str | Path,
         *,
         flow: FlowSettings | None = None,
-        workers: int = 1,
+        workers: jobs.Workers = 1,
         verbose: bool = False,
         cache: Path | None = None,
     ) -> NetworkRecogniser:

@@ -8,7 +8,7 @@ import pickle
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -69,13 +69,29 @@ class DiskFull(OSError):
 
 
 def attempt(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Value]:
-    """Call a function and keep its error; in a worker, too, whose errors have to travel."""
+    """Call a function and keep its error; one about a full disk says so."""
     begun = time.perf_counter()
+    value: Value | None = None
+    error: Exception | None = None
     try:
-        value, error = function(item), None
+        value = function(item)
+    except DiskFull as raised:
+        error = raised
     except Exception as raised:
-        value, error = None, _as_told(raised)
+        error = DiskFull(" ".join(str(raised).split())) if is_disk_full(raised) else raised
     return Outcome(item, value, error, time.perf_counter() - begun)
+
+
+def attempt_afar(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Value]:
+    """`attempt`, in a worker: an error that cannot travel is told by one that can."""
+    outcome = attempt(function, item)
+    if outcome.error is not None:
+        try:
+            pickle.loads(pickle.dumps(outcome.error))
+        except Exception:
+            told = RuntimeError(f"{type(outcome.error).__name__}: {outcome.error}")
+            return replace(outcome, error=told)
+    return outcome
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -86,17 +102,6 @@ def is_disk_full(error: BaseException) -> bool:
         or os.strerror(errno.ENOSPC) in str(each)
         for each in _chain(error)
     )
-
-
-def _as_told(error: Exception) -> Exception:
-    """An error that says the same in another process: with its kind, and able to travel."""
-    if is_disk_full(error) and not isinstance(error, DiskFull):
-        return DiskFull(" ".join(str(error).split()))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
-from idt.jobs.outcome import DiskFull, Item, Outcome, Value, WorkerLost, attempt
+from idt.jobs.outcome import DiskFull, Item, Outcome, Value, WorkerLost, attempt, attempt_afar
 from idt.jobs.pool import WorkerPool
 from idt.jobs.progress import Tally, meter
 from idt.jobs.worker import TERMINATED, held
@@ -129,9 +129,9 @@ def _spread(
             index, n_try = waiting.popleft()
             begin(index)
             if is_ours:
-                future = executor.submit(attempt, function, items[index])
+                future = executor.submit(attempt_afar, function, items[index])
             else:
-                future = executor.submit(held, os.getpid(), attempt, function, items[index])
+                future = executor.submit(held, os.getpid(), attempt_afar, function, items[index])
             given[future] = index, n_try
             future.add_done_callback(done.put)
 

@@ -124,23 +124,6 @@ def test_an_interrupted_command_says_so_and_goes_on(number, videos, expected, tm
         assert bytes_of(out) == expected
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own, and a function that sets its size in bytes."""
-    place = tmp_path / "small"
-    place.mkdir()
-
-    def mount(size, *options):
-        with_size = ",".join([*options, f"size={size}"])
-        command = ["mount", "-t", "tmpfs", "-o", with_size, "tmpfs", str(place)]
-        return subprocess.run(command, capture_output=True, check=False).returncode
-
-    if os.geteuid() != 0 or mount(1 << 20):
-        pytest.skip("only root can mount a file system")
-    yield place, lambda size: mount(size, "remount")
-    subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
     small_disk, videos, expected, tmp_path, capsys
 ):
