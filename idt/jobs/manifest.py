@@ -1,8 +1,9 @@
 """What became of every item of a folder, in an SQLite file.
 
 The results are the truth: each says in itself what it was made from. The manifest saves reading
-them, and tells what else happened: tries, seconds, reasons. Names are kept as the bytes that the
-file system knows, which need not be text.
+them, and tells what else happened: tries, seconds, reasons. A loss of power may break it, and then
+it is to be deleted: nothing is done again for that. Names are kept as the bytes that the file
+system knows, which need not be text.
 """
 
 from __future__ import annotations
@@ -96,9 +97,10 @@ class Manifest:
             )
         with self._told():
             self._base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-            # Renaming a journal on every change would be two more writes to the folder.
+            # No journal is made and removed on every change, and no change waits for the disk: a
+            # process that dies loses nothing by that, and without power only results must last.
             self._base.execute("PRAGMA journal_mode=TRUNCATE")
-            self._base.execute("PRAGMA synchronous=NORMAL")
+            self._base.execute("PRAGMA synchronous=OFF")
             if not self._has_tables():
                 self._base.executescript(f"BEGIN; {TABLES} COMMIT")
                 self.tell({"format": FORMAT})
