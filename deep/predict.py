@@ -94,9 +94,9 @@ def evaluate(
     verbose
         Show progress with the time left on standard error.
     """
-    rows, means = [], []
-    with torch.inference_mode():
-        for stored in jobs.progress(videos, label="testing", total=len(videos), verbose=verbose):
+
+    def score(stored: Stored) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with torch.inference_mode():
             seen = view_logits(
                 network,
                 stored,
@@ -109,11 +109,13 @@ def evaluate(
                 device=device,
                 precision=precision,
             )
-            means.append({name: logits.mean(dim=(0, 1)) for name, logits in seen.items()})
+            means = {name: logits.mean(dim=(0, 1)) for name, logits in seen.items()}
             if hasattr(network, "fuse_views"):
-                rows.append(network.fuse_views(seen))
-            else:
-                rows.append(network.fuse({k: mean[None] for k, mean in means[-1].items()})[0])
+                return network.fuse_views(seen), means
+            return network.fuse({name: mean[None] for name, mean in means.items()})[0], means
+
+    outcomes = jobs.run(score, videos, label="testing", strict=True, verbose=verbose)
+    rows, means = zip(*(outcome.result() for outcome in outcomes), strict=True)
     return Prediction(
         torch.stack(rows).float().cpu().numpy(),
         {name: torch.stack([each[name] for each in means]).cpu().numpy() for name in means[0]},

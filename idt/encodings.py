@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import h5py
 import numpy as np
 
-from idt.jobs import Outcome, run, whole_file
+from idt.jobs import Outcome, Workers, run, whole_file
 from idt.trajectories import provenance
 
 FORMAT = "trajfuse encodings 1"
@@ -126,7 +126,7 @@ def encode_into(
     ids: Sequence[str],
     n_columns: int,
     settings: Mapping[str, Any],
-    workers: int = 1,
+    workers: Workers = 1,
     verbose: bool = False,
 ) -> Encodings:
     """Encode items into a file, and go on where an earlier run of the same work stopped.
@@ -151,7 +151,7 @@ def encode_into(
         All that decides the encodings, codebook included (its key, say), as plain values that JSON
         holds.
     workers
-        Processes.
+        Processes, or an executor, as for `idt.jobs.run`; another machine's must see the file.
     verbose
         Show progress on standard error.
 

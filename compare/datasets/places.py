@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compare.datasets.class_folders import VIDEO_SUFFIXES
 from compare.datasets.dataset import Split, Video, named
+from idt.video import VIDEO_SUFFIXES
 
 
 def locate(

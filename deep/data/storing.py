@@ -126,7 +126,7 @@ def store_all(
     side: int = 128,
     flow: FlowSettings | None = None,
     device: str = "cpu",
-    workers: int = 1,
+    workers: jobs.Workers = 1,
     verbose: bool = False,
 ) -> list[jobs.Outcome[str | Path, Stored]]:
     """`store` for many videos; a video that cannot be read becomes an outcome with its error.

@@ -166,7 +166,7 @@ class DeepTracks(Tracks):
         videos: Sequence[str | Path],
         folder: Path,
         *,
-        workers: int = 1,
+        workers: jobs.Workers = 1,
         verbose: bool = False,
     ) -> list[Files]:
         """Track, compute maps and pool them where it is not done yet; the files of each video."""

@@ -78,7 +78,8 @@ class NetworkRecogniser:
     seed
         Of initialisation, sampling, augmentation and dropout.
     workers
-        Processes that decode and compute flow, and threads that cut clips for the network, which
+        Processes that decode and compute flow, or an executor, as for `idt.jobs.run`; as many
+        threads cut clips for the network (one where an executor is given), which
         itself runs on torch's threads.
     verbose
         Show progress with the time left on standard error.
@@ -131,7 +132,7 @@ class NetworkRecogniser:
     device: str = "cpu"
     precision: str = "float32"
     seed: int = 0
-    workers: int = 1
+    workers: jobs.Workers = 1
     verbose: bool = False
     cache: Path | None = None
     checkpoint: Path | None = None
@@ -208,7 +209,7 @@ class NetworkRecogniser:
                     spec=self.spec_,
                     cutting=self.cutting_,
                     seed=self.seed,
-                    loaders=self.workers,
+                    loaders=self.workers if isinstance(self.workers, int) else 1,
                     pinned=self.device != "cpu",
                     **part(self.recipe_, BATCH_OPTIONS),
                 ),
@@ -370,7 +371,7 @@ class NetworkRecogniser:
         protocol: str | None = None,
         device: str = "cpu",
         precision: str | None = None,
-        workers: int = 1,
+        workers: jobs.Workers = 1,
         verbose: bool = False,
         cache: Path | None = None,
     ) -> NetworkRecogniser:

@@ -13,7 +13,7 @@ import numpy as np
 from idt.descriptors import HOF
 from idt.flow import dis
 from idt.histogram import Votes, integrate
-from idt.jobs import file_key, run, whole_file
+from idt.jobs import Workers, file_key, run, whole_file
 from idt.pyramid import to_grey
 from idt.recogniser.labels import check_labels
 from idt.recogniser.tracks import folder_of
@@ -54,7 +54,7 @@ class FlowHistogramRecogniser:
         side: int = 120,
         C: float = 100.0,
         seed: int = 0,
-        workers: int = 1,
+        workers: Workers = 1,
         verbose: bool = False,
         cache: str | Path | None = None,
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,27 @@ def blocks(file: h5py.File) -> Iterator[Rows]:
 
 def read(path: Path) -> Content:
     """Read a file as it is in memory: descriptors in float32."""
+    with _opened(path) as file:
+        return _content(file)
+
+
+def read_origin(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """Read what made a file, and the dtypes of its descriptors, but no rows."""
+    with _opened(path) as file:
+        return json.loads(file.attrs["info"]), {str(v.dtype) for v in file["descriptors"].values()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; what it lacks is said in one line."""
     try:
         with h5py.File(path, "r") as file:
             form = file.attrs.get("format")
-            if form == FORMAT:
-                return _content(file)
+            if form != FORMAT:
+                raise ValueError(f"its form is {form!r}, not {FORMAT!r}")
+            yield file
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise refusal(path, error) from error
-    raise refusal(path, f"its form is {form!r}, not {FORMAT!r}")
 
 
 def _create_columns(group: h5py.Group, name: str, size: int, dtype: np.dtype) -> None:
