@@ -29,6 +29,9 @@ Data = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that decode and compute flow.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help="Accept CSV paths outside the CSV's folder.")
+]
 Variant = Annotated[
     str | None,
     typer.Option(
@@ -74,6 +77,7 @@ def train_network(
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
     workers: Workers = 1,
     cache: Cache = None,
+    allow_outside: AllowOutside = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on the videos of a CSV and write its weights."""
@@ -83,7 +87,7 @@ def train_network(
         raise ValueError(
             f"output must be in a folder that exists, got {str(output)!r}; make the folder first"
         )
-    rows = _read_table(table, labelled=True)
+    rows = read_table(table, labelled=True, allow_outside=allow_outside)
     model, _, row = model.partition(":")
     recogniser = NetworkRecogniser(
         model=model,
@@ -120,6 +124,7 @@ def predict_scores(
     output: Annotated[Path, typer.Option("--output", "-o", help="Scores: an .npz file.")],
     workers: Workers = 1,
     cache: Cache = None,
+    allow_outside: AllowOutside = False,
     quiet: Quiet = False,
 ) -> None:
     """Score the videos of a CSV: an npz with ids (the paths), classes and scores."""
@@ -129,7 +134,7 @@ def predict_scores(
 
     from deep.recogniser import NetworkRecogniser
 
-    rows = _read_table(table, labelled=False)
+    rows = read_table(table, labelled=False, allow_outside=allow_outside)
     recogniser = NetworkRecogniser.load(network, workers=workers, verbose=not quiet, cache=cache)
     readable = _readable(rows, table.parent, recogniser)
     scores = recogniser.scores([table.parent / path for path, _ in readable])
@@ -264,37 +269,54 @@ def main() -> None:
         sys.exit(2)
 
 
-def _read_table(table: Path, *, labelled: bool) -> list[tuple[str, str]]:
+def read_table(
+    table: Path, *, labelled: bool, allow_outside: bool = False
+) -> list[tuple[str, str]]:
     """Read paths and labels of a CSV; without `labelled` the label may be missing."""
     import csv
 
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        needed = ["path", "label"] if labelled else ["path"]
-        missing = [name for name in needed if name not in (reader.fieldnames or [])]
-        if missing:
-            raise ValueError(
-                f"{table} must have the columns {', '.join(needed)}, got none named "
-                f"{', '.join(missing)}; put column names in its first line"
-            )
-        rows = [(row["path"] or "", row.get("label") or "") for row in reader]
-    seen: set[str] = set()
-    for line, (path, label) in enumerate(rows, start=2):
-        if not path or (labelled and not label):
-            raise ValueError(
-                f"every row must have a value for {', '.join(needed)}, got an empty one in line "
-                f"{line} of {table}; fill it in"
-            )
-        if path in seen:
-            raise ValueError(
-                f"paths must be unique, got {path!r} again in line {line} of {table}; remove one"
-            )
-        if not (table.parent / path).is_file():
-            raise FileNotFoundError(
-                f"every path must be a file, got {path!r} in line {line} of {table}; "
-                "paths count from the CSV's folder"
-            )
-        seen.add(path)
+    from idt.paths import leads_outside
+
+    needed = ["path", "label"] if labelled else ["path"]
+    rows: list[tuple[str, str]] = []
+    lines: dict[str, int] = {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in needed if name not in (reader.fieldnames or [])]
+            if missing:
+                raise ValueError(
+                    f"{table} must have the columns {', '.join(needed)}, got none named "
+                    f"{', '.join(missing)}; put column names in its first line"
+                )
+            for row in reader:
+                path, label = row["path"] or "", row.get("label") or ""
+                where = f"line {reader.line_num} of {table}"
+                if not path or (labelled and not label):
+                    raise ValueError(
+                        f"every row must have a value for {', '.join(needed)}, got an empty one "
+                        f"in {where}; fill it in"
+                    )
+                if path in lines:
+                    raise ValueError(
+                        f"paths must be unique, got {path!r} again in {where}; remove one"
+                    )
+                if not allow_outside and leads_outside(path):
+                    raise ValueError(
+                        f"every path must lie in the CSV's folder, got {path!r} in {where}; move "
+                        "the video there, or give --allow-outside"
+                    )
+                if not (table.parent / path).is_file():
+                    raise FileNotFoundError(
+                        f"every path must be a file, got {path!r} in {where}; paths count from the "
+                        "CSV's folder"
+                    )
+                lines[path] = reader.line_num
+                rows.append((path, label))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{table} must be a CSV file in UTF-8: {error}; save it again as one"
+        ) from error
     if not rows:
         raise ValueError(f"{table} must have at least one row, got none; list the videos")
     return rows

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from compare.datasets.class_folders import compiled
-from compare.datasets.csv_file import leads_outside, read_csv, require_columns
+from compare.datasets.csv_file import read_csv, require_columns
 from compare.datasets.dataset import Dataset, Split, Video, named
 from compare.datasets.folds import natural
 from compare.datasets.official import lines_of
 from compare.datasets.places import kept, locate
+from idt.paths import leads_outside
 
 TESTED = ("test", "testing", "val", "validate", "validation")  # in the place of train in a name
 NUMBERED_CLASS = re.compile(r"\s*\d+[\s,]+(.+)")

@@ -6,7 +6,6 @@ A benchmark's run (`of_run`) and score tables that were made elsewhere (`of_tabl
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,6 +16,7 @@ import numpy as np
 
 from compare.benchmark import Result, Role, Run, versions
 from compare.benchmark.methods import YARDSTICKS
+from compare.datasets.csv_file import read_csv
 from compare.datasets.dataset import named
 from compare.metrics import Evaluation
 from compare.scores import ScoreTable
@@ -269,30 +269,26 @@ def read_costs(path: str | Path) -> dict[str, Cost]:
     ValueError
         Another column, a method twice, or what is no number of 0 or more, with the line.
     """
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        unknown = [column for column in columns if column not in COST_COLUMNS]
-        if "method" not in columns or unknown:
-            raise ValueError(
-                f"{str(path)!r} must have columns among {', '.join(COST_COLUMNS)}, with method, "
-                f"got {', '.join(columns) or 'none'}"
-            )
-        found: dict[str, Cost] = {}
-        for line, row in enumerate(reader, start=2):
-            where = f"{str(path)!r} line {line}"
-            if row["method"] in found:
-                raise ValueError(
-                    f"{where} must name a method of its own, got {row['method']!r} again"
-                )
-            memory = _number(row.get("memory_gib"), where)
-            found[row["method"]] = Cost(
-                fit_seconds=_number(row.get("fit_seconds"), where),
-                score_seconds=_number(row.get("score_seconds"), where),
-                memory_bytes=None if memory is None else memory * 2**30,
-                parameters=_number(row.get("parameters"), where),
-                pretraining=row.get("pretraining") or None,
-            )
+    columns, rows = read_csv(Path(path))
+    unknown = [column for column in columns if column not in COST_COLUMNS]
+    if "method" not in columns or unknown:
+        raise ValueError(
+            f"{str(path)!r} must have columns among {', '.join(COST_COLUMNS)}, with method, "
+            f"got {', '.join(columns) or 'none'}"
+        )
+    found: dict[str, Cost] = {}
+    for line, row in rows:
+        where = f"{str(path)!r} line {line}"
+        if row["method"] in found:
+            raise ValueError(f"{where} must name a method of its own, got {row['method']!r} again")
+        memory = _number(row.get("memory_gib"), where)
+        found[row["method"]] = Cost(
+            fit_seconds=_number(row.get("fit_seconds"), where),
+            score_seconds=_number(row.get("score_seconds"), where),
+            memory_bytes=None if memory is None else memory * 2**30,
+            parameters=_number(row.get("parameters"), where),
+            pretraining=row.get("pretraining") or None,
+        )
     return found
 
 

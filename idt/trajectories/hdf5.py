@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from idt.arrays import BrokenArrayError, dataset, open_hdf5
 from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, Rows, refusal
 
 FORMAT = "trajfuse trajectories 1"
@@ -51,13 +52,13 @@ def blocks(file: h5py.File) -> Iterator[Rows]:
 def read(path: Path) -> Content:
     """Read a file as it is in memory: descriptors in float32."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             form = file.attrs.get("format")
-            if form == FORMAT:
-                return _content(file)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if not isinstance(form, str) or form != FORMAT:
+                raise BrokenArrayError(f"its form is {form!r}, not {FORMAT!r}")
+            return _content(file)
+    except Exception as error:  # whatever a broken file sets off in HDF5
         raise refusal(path, error) from error
-    raise refusal(path, f"its form is {form!r}, not {FORMAT!r}")
 
 
 def _create_columns(group: h5py.Group, name: str, size: int, dtype: np.dtype) -> None:
@@ -69,8 +70,7 @@ def _create_columns(group: h5py.Group, name: str, size: int, dtype: np.dtype) ->
 
 def _content(file: h5py.File) -> Content:
     """Everything that a file holds."""
-    descriptors = {
-        name: values[()].astype(np.float32) for name, values in file["descriptors"].items()
-    }
+    group = file["descriptors"]
+    descriptors = {name: dataset(group, name)[()].astype(np.float32) for name in group}
     info: dict[str, Any] = json.loads(file.attrs["info"])
-    return file["meta"][()].astype(np.float32), descriptors, info
+    return dataset(file, "meta")[()].astype(np.float32), descriptors, info
