@@ -294,6 +294,8 @@ def _read_header(path: Path) -> _Header:
             ids = tuple(dataset(file, "ids").asstr()[:].tolist())
             settings = json.loads(file.attrs["settings"])
             versions = json.loads(file.attrs["versions"])
+            if not isinstance(settings, dict) or not isinstance(versions, dict):
+                raise ValueError("its settings or versions are no dictionary")
             fits = values.shape[:1] == checksums.shape == (len(ids),) and values.ndim == 2
             if not fits or (values.dtype, checksums.dtype) != ("<f4", "<i8") or None in offsets:
                 raise ValueError("its rows are not float32 and int64, each in one piece, one an id")

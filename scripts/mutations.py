@@ -1,7 +1,7 @@
 """Ways to break a file: bits, lengths, headers, numbers; for `torture.py`.
 
-An archive or a gzipped text guards its content by checksums, so that a flipped bit never gets past
-them: half of these are broken inside and packed again.
+Checksums and headers turn most broken bits away before anything is read. So half of the files that
+have any are broken inside: unpacked, changed, and packed again with what guards them put right.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Callable
 
+import h5py
 import numpy as np
 
 HEADER = 512  # bytes in which most that is declared stands
@@ -26,11 +27,9 @@ Mutation = Callable[[bytearray, np.random.Generator, bytes], bytes]
 
 def mutate(content: bytes, random: np.random.Generator, *, other: bytes) -> bytes:
     """Break a file in one way; `other` is a file of the same kind, which lends its header."""
-    if random.random() < 0.5:
-        if content[:2] == b"PK":
-            return _repacked(content, random, other)
-        if content[:2] == b"\x1f\x8b":
-            return gzip.compress(mutate(gzip.decompress(content), random, other=other), 1)
+    inside = next((way for mark, way in INSIDE if mark in content[:16]), None)
+    if inside is not None and random.random() < 0.6:
+        return inside(bytearray(content), random, other)
     if not content:
         return other[: int(random.integers(1, HEADER))]
     ways = MUTATIONS if _is_text(content) else MUTATIONS[:-1]
@@ -97,7 +96,7 @@ def _is_text(content: bytes) -> bool:
     return b"\0" not in content[:HEADER]
 
 
-def _repacked(content: bytes, random: np.random.Generator, other: bytes) -> bytes:
+def _repacked(content: bytearray, random: np.random.Generator, other: bytes) -> bytes:
     """An archive with one member broken, and checksums that are right."""
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(packed, "w") as made:
@@ -109,3 +108,102 @@ def _repacked(content: bytes, random: np.random.Generator, other: bytes) -> byte
                 data = mutate(data, random, other=other)
             made.writestr(entry.filename, data, entry.compress_type)
     return packed.getvalue()
+
+
+def _zipped(content: bytearray, random: np.random.Generator, other: bytes) -> bytes:
+    return gzip.compress(mutate(gzip.decompress(content), random, other=other), 1)
+
+
+def _another_array(content: bytearray, random: np.random.Generator, other: bytes) -> bytes:
+    """A whole array of another content: text that is broken, other numbers, shape or type."""
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except ValueError:  # of objects
+        return _flip_bits(content, random, other)
+    made = io.BytesIO()
+    np.save(made, _changed(array, random))
+    return made.getvalue()
+
+
+def _changed(array: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """An array that is not what it should be, of the usual number of values or none."""
+    if array.dtype == np.uint8 and array.tobytes()[:1] == b"{":
+        return np.frombuffer(_swap_word(bytearray(array.tobytes()), random, b""), np.uint8)
+    if array.dtype.kind == "U" and array.ndim == 0:
+        return np.array(_swapped_text(str(array), random))
+    if array.dtype.kind not in "biuf" or array.dtype.names:
+        return array[:0]
+    with np.errstate(all="ignore"):
+        ways: tuple[Callable[[], np.ndarray], ...] = (
+            lambda: array[:0] if array.ndim else array[None],
+            lambda: array.ravel(),
+            lambda: array[None],
+            lambda: array.astype(np.complex128),
+            lambda: array.astype(np.int8),
+            lambda: array.astype("S3"),
+            lambda: np.full(array.shape, np.nan),
+            lambda: np.full(array.shape, -1.0),
+            lambda: np.full(array.shape, np.inf),
+            lambda: np.full(array.shape, 1e300),
+            lambda: np.zeros((0, 1 << 40)),
+        )
+        return ways[int(random.integers(len(ways)))]()
+
+
+def _swapped_text(text: str, random: np.random.Generator) -> str:
+    return _swap_word(bytearray(text.encode()), random, b"").decode("utf-8", "replace")
+
+
+def _another_header(content: bytearray, random: np.random.Generator, other: bytes) -> bytes:
+    """A safetensors file whose JSON is broken, with its length put right."""
+    length = int.from_bytes(content[:8], "little")
+    header = _swap_word(content[8 : 8 + length], random, b"")
+    return len(header).to_bytes(8, "little") + header + bytes(content[8 + length :])
+
+
+def _another_tree(content: bytearray, random: np.random.Generator, other: bytes) -> bytes:
+    """A whole HDF5 file with an attribute or a data set that is not what it should be."""
+    stream = io.BytesIO(content)
+    with h5py.File(stream, "r+") as file:
+        found: list[str] = []
+        file.visit(found.append)
+        if file.attrs and random.random() < 0.5:
+            name = sorted(file.attrs)[int(random.integers(len(file.attrs)))]
+            value = file.attrs[name]
+            del file.attrs[name]
+            if random.random() < 0.8:
+                file.attrs[name] = _swapped_text(str(value), random).replace("\0", "?")
+            return _closed(file, stream)
+        name = found[int(random.integers(len(found)))]
+        old = file[name]
+        array = old[()] if isinstance(old, h5py.Dataset) else np.zeros((2, 2))
+        del file[name]
+        kind = int(random.integers(8))
+        if kind == 0:
+            file[name] = h5py.ExternalLink("other.h5", "/")
+        elif kind == 1:
+            file.create_group(name)
+        elif kind == 2:
+            file[name] = h5py.SoftLink("/nowhere")
+        elif kind == 3:
+            file.create_dataset(name, shape=(1 << 20, 1 << 20), dtype="f4", chunks=(64, 64))
+        elif kind == 4 and array.ndim:
+            file.create_dataset(name, data=array, compression="gzip", chunks=array.shape)
+        elif kind > 4:
+            file[name] = _changed(np.asarray(array), random) if array.dtype.kind != "O" else [1.0]
+        return _closed(file, stream)
+
+
+def _closed(file: h5py.File, stream: io.BytesIO) -> bytes:
+    file.close()
+    return stream.getvalue()
+
+
+# What a file begins with, and how it is broken inside.
+INSIDE: tuple[tuple[bytes, Mutation], ...] = (
+    (b"PK", _repacked),
+    (b"\x1f\x8b", _zipped),
+    (b"\x93NUMPY", _another_array),
+    (b"\x89HDF", _another_tree),
+    (b"\0\0\0\0\0{", _another_header),
+)

@@ -36,6 +36,9 @@ from idt.stacked import StackedCodebook
 from idt.trajectories import FORMS, Trajectories
 from idt.video import frames
 
+cv2.setNumThreads(1)
+torch.set_num_threads(1)
+
 SIDE = 128  # pixels; clips are scaled down to it
 N_FRAMES = 40  # of a clip that are worked on
 FAST = ExtractOptions.preset("fast")
@@ -166,9 +169,10 @@ READERS: dict[str, Callable[[Path], Any]] = {
 DECODERS = ("tracks", "codec tracks", "flow", "images", "doctor", "predict")
 
 
-def write_all(folder: Path) -> list[Specimen]:
-    """Write one or more specimens of every form."""
-    made = [*_clips(folder / "clips"), *_arrays(folder / "arrays"), *_weights(folder / "weights")]
+def write_all(folder: Path, company: Path) -> list[Specimen]:
+    """Write one or more specimens of every form; `company` is what `write_company` filled."""
+    made = [*_clips(folder / "clips"), *_arrays(folder / "arrays")]
+    made += _weights(folder / "weights", company / NETWORK)
     return [*made, *_scores(folder / "scores"), *_lists(folder / "lists")]
 
 
@@ -176,7 +180,7 @@ def write_company(folder: Path) -> None:
     """Write what some readers look for beside a video: a network, and clips that are well."""
     for name in GOOD:
         write_clip(folder / name, "mpeg4", "yuv420p", n_frames=3)
-    train_network(folder).save(folder / NETWORK)
+    _train_network(folder).save(folder / NETWORK)
 
 
 def picture(t: int, *, height: int = 48, width: int = 64) -> np.ndarray:
@@ -271,7 +275,7 @@ def _arrays(folder: Path) -> Iterable[Specimen]:
     yield Specimen(folder / "boxes.bb", "boxes")
 
 
-def train_network(folder: Path) -> NetworkRecogniser:
+def _train_network(folder: Path) -> NetworkRecogniser:
     """Train a network for one epoch on two clips."""
     clips = [
         write_clip(folder / f"{codec}.avi", codec, pixels)
@@ -283,9 +287,8 @@ def train_network(folder: Path) -> NetworkRecogniser:
     return recogniser.fit(clips, [0, 1], class_names=["left", "right"])
 
 
-def _weights(folder: Path) -> Iterable[Specimen]:
+def _weights(folder: Path, network: Path) -> Iterable[Specimen]:
     folder.mkdir(parents=True)
-    train_network(folder).save(folder / "network.safetensors")
     state = {"conv1.weight": torch.ones(2, 3, 3, 3), "conv1.bias": torch.zeros(2)}
     torch.save(state, folder / "state.pth")
     plain = folder / "plain.safetensors"
@@ -293,7 +296,7 @@ def _weights(folder: Path) -> Iterable[Specimen]:
     cell = np.empty((1, 1), object)
     cell[0, 0] = {"type": "conv", "name": "conv1", "filters": np.ones((3, 3, 3, 2), np.float32)}
     savemat(folder / "net.mat", {"layers": cell})
-    yield Specimen(folder / "network.safetensors", "network")
+    yield Specimen(network, "network")
     yield Specimen(folder / "state.pth", "state")
     yield Specimen(plain, "state")
     yield Specimen(folder / "net.mat", "matconvnet")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from compare.datasets.class_folders import VIDEO_SUFFIXES
 from compare.datasets.dataset import Split, Video, named
+from idt.paths import leads_outside
 
 
 def locate(
@@ -47,6 +48,10 @@ def locate(
     by_name: dict[str, list[Path]] | None = None
     found, missing, renamed = [], [], 0
     for clip in clips:
+        if leads_outside(clip.id):
+            raise ValueError(
+                f"lists must name videos below {str(root)!r}, got {clip.id!r}; mend the list"
+            )
         place = root / clip.id
         if not place.exists():
             if by_name is None:

@@ -112,11 +112,17 @@ def read_csv(path: Path) -> _Parts:
 def _parsed_about(text: str, path: Path) -> dict[str, Any]:
     try:
         about = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} must describe itself in JSON: {error}") from error
     if not isinstance(about, dict) or about.get("format", FORMAT) != FORMAT:
         raise ValueError(
             f"{str(path)!r} must be of format {FORMAT}, got {text[:60]!r}; "
             "it was written by another version"
         )
+    texts = [about.get(name, "") for name in ("kind", "method", "split")]
+    told = about.get("provenance", {})
+    if not all(isinstance(each, str) for each in texts) or not isinstance(told, dict):
+        raise ValueError(f"{str(path)!r} must tell kind, method and split as texts, got {texts}")
+    if not isinstance(told.get("versions", {}), dict):
+        raise ValueError(f"{str(path)!r} must tell versions by package, got {told['versions']!r}")
     return about

@@ -37,6 +37,7 @@ from idt.arrays import read_header, read_members
 from idt.matlab import read_mat
 
 MAX_BYTES = pickled.MAX_BYTES  # of one array, unpacked
+MAX_LABEL = 1 << 31
 NAME_COLUMNS = ("id", "name", "video", "video_id", "path", "filename")
 SAMPLE_NAMES = ("filename", "video_id", "frame_dir", "img_key", "id")  # of mmaction2's dictionaries
 BROKEN = (ValueError, OSError, MemoryError, KeyError, TypeError, csv.Error)
@@ -244,7 +245,7 @@ def _labels(values: Any) -> np.ndarray:
     if any(each.size != 1 or each.dtype.kind not in "iuf" for each in flat):
         raise ValueError("labels must be one number per video; several per video are not read")
     labels = np.array([each[0] for each in flat], dtype=np.float64)
-    if not (labels == np.round(labels)).all():
+    if not (np.abs(labels) < MAX_LABEL).all() or not (labels == np.round(labels)).all():
         raise ValueError("labels must be whole numbers")
     return labels.astype(np.int64)
 

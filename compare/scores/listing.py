@@ -168,7 +168,10 @@ def _read_official(folder: Path, split: int | None, part: str) -> Listing:
 
 
 def _read_csv(path: Path) -> Listing:
-    rows = list(csv.DictReader(_text(path).splitlines()))
+    try:
+        rows = list(csv.DictReader(_text(path).splitlines(), strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{str(path)!r} must be a CSV file: {error}") from error
     column = next((name for name in ID_COLUMNS if rows and name in rows[0]), None)
     if column is None:
         raise ValueError(f"{str(path)!r} must have rows and a column 'id' or 'path'")

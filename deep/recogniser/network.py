@@ -24,6 +24,8 @@ from deep.train import reproducible, train
 from idt import jobs
 
 STREAMS = ("spatial", "temporal")
+# What settings that describe no network set off in building one.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class NetworkRecogniser:
@@ -345,7 +347,11 @@ class NetworkRecogniser:
                 cache=cache,
             )
             loaded.class_names_ = [str(name) for name in stored["class_names"]]
-        except (KeyError, TypeError, AttributeError) as error:
+            loaded._settle()
+            module = models.load(loaded.model)
+            with torch.device("meta"):  # a size that is declared takes no memory before it fits
+                shown = module.build(len(loaded.class_names_), **loaded._build)
+        except UNREADABLE as error:
             raise weights.WeightsError(
                 f"cannot read weights {str(path)!r}: its settings do not describe a network "
                 f"({error}); give a file that `trajfuse deep train` wrote"
@@ -354,8 +360,7 @@ class NetworkRecogniser:
             check_fingerprint(
                 flow.fingerprint(), loaded.flow.fingerprint(), owner=f"the network in {path}"
             )
-        loaded._settle()
-        module = models.load(loaded.model)
+        weights.check_fit(shown, tensors, source=str(path))
         network = module.build(len(loaded.class_names_), **loaded._build)
         weights.fit_into(network, tensors, source=str(path))
         loaded.network_ = network.eval()

@@ -35,6 +35,12 @@ class Fitted(Protocol):
         """Hyper-parameters, as JSON can hold them."""
 
 
+# What a head of other values than `settings` gives sets off in building.
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, ArithmeticError),
+    *(OSError, MemoryError, RecursionError),
+)
+
 T = TypeVar("T", bound=Fitted)
 
 
@@ -106,7 +112,7 @@ def read_fitted(
         if not isinstance(head["extraction"], dict | None):
             raise ValueError("its settings of an extraction are none")
         return build(head, arrays)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, MemoryError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{str(path)!r} must be a whole {noun}, got one that cannot be read ({error}); "
             "fit it again"

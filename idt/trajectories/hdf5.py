@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from idt.arrays import BrokenArrayError, dataset, open_hdf5
-from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, Rows, refusal
+from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, Rows, plain_info, refusal
 
 FORMAT = "trajfuse trajectories 1"
 CHUNK_ROWS = 128  # the last chunk is written whole; small ones keep small tables small
@@ -72,5 +70,5 @@ def _content(file: h5py.File) -> Content:
     """Everything that a file holds."""
     group = file["descriptors"]
     descriptors = {name: dataset(group, name)[()].astype(np.float32) for name in group}
-    info: dict[str, Any] = json.loads(file.attrs["info"])
+    info = plain_info(file.attrs["info"])
     return dataset(file, "meta")[()].astype(np.float32), descriptors, info

@@ -6,7 +6,6 @@ with the table, and hold no pickles.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +16,7 @@ from numpy.lib import format as npy_format
 
 from idt.arrays import read_npy as array_of
 from idt.arrays import read_npz as arrays_of
-from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, refusal
+from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, plain_info, refusal
 from idt.trajectories.hdf5 import blocks
 
 PERMISSIONS = 0o644 << 16  # of what `unzip` makes out of an archive's member
@@ -40,7 +39,7 @@ def read_npz(path: Path) -> Content:
     """Read arrays by name; `info` may be missing."""
     try:
         arrays = arrays_of(path)
-        info: dict[str, Any] = json.loads(str(arrays.pop("info", "{}")))
+        info = plain_info(str(arrays.pop("info", "{}")))
         meta = arrays.pop("meta").astype(np.float32)
         return meta, {name: values.astype(np.float32) for name, values in arrays.items()}, info
     except (OSError, KeyError, ValueError, TypeError) as error:

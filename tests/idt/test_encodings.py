@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 
 from idt.encodings import Encodings, encode_into
+from idt.locks import HeldError
 
 N_COLUMNS = 37
 IDS = ["a/1.avi", "a/2.avi", "b/Ünïcode.avi", "b/4.avi", "c/5.avi"]
@@ -101,6 +105,68 @@ class TestWriting:
         made = []
         write(tmp_path / "set.h5", lambda item: made.append(item) or encoded(item))
         assert made == [1, 3]
+
+
+def slow(item: int) -> np.ndarray:
+    time.sleep(0.02)
+    return encoded(item)
+
+
+class TestInterference:
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads
+    def test_a_kill_at_any_moment_loses_no_row(self, tmp_path: Path) -> None:
+        fork = multiprocessing.get_context("fork")
+        write(tmp_path / "whole.h5")
+        path = tmp_path / "set.h5"
+        for wait in (0.0, 0.01, 0.03, 0.05):
+            process = fork.Process(target=write, args=(path, slow))
+            process.start()
+            time.sleep(wait)
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            assert not path.exists()
+        write(path)
+        assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        left = {each.name for each in tmp_path.iterdir() if each.name[0] != "."}
+        assert left == {"set.h5", "whole.h5"}
+
+    def test_a_second_writer_is_refused_and_readers_are_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "set.h5"
+
+        def meddled(item: int) -> np.ndarray:
+            with pytest.raises(HeldError, match=f"got process {os.getpid()} on"):
+                write(path)
+            with pytest.raises(FileNotFoundError, match=f"process {os.getpid()} .* is writing it"):
+                Encodings.open(path)
+            return encoded(item)
+
+        write(path, meddled)
+        np.testing.assert_array_equal(Encodings.open(path).values[4], encoded(4))
+        assert [each.name for each in tmp_path.iterdir()] == ["set.h5"]
+
+    def test_a_part_that_is_broken_is_begun_anew(self, tmp_path: Path) -> None:
+        (tmp_path / "set.h5.part").write_bytes(bytes(1000))
+        with pytest.warns(UserWarning, match=r"set.h5.part.* it is encoded from the start"):
+            found = write(tmp_path / "set.h5")
+        found.check()
+
+    def test_a_part_that_nobody_writes(self, tmp_path: Path) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "set.h5", interrupted)
+        with pytest.raises(FileNotFoundError, match=r"'set.h5.part' is not finished"):
+            Encodings.open(tmp_path / "set.h5")
+
+    def test_settings_of_another_form(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "set.h5", "w") as file:
+            file.attrs["format"] = "trajfuse encodings 1"
+            file.attrs["settings"] = "[]"
+            file.attrs["versions"] = "{}"
+            file["ids"] = ["a", "b"]
+            file["checksums"] = np.zeros(2, "<i8")
+            file["encodings"] = np.zeros((2, 3), "<f4")
+        with pytest.raises(ValueError, match="settings or versions are no dictionary"):
+            Encodings.open(tmp_path / "set.h5")
 
 
 class TestRefusals:
