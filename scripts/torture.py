@@ -1,12 +1,16 @@
 """Break what is read, kill what runs, and see that nothing else breaks.
 
-    python scripts/torture.py --short [--parts odd,mutate] [--seed N] [--data FOLDER]
+    python scripts/torture.py --short [--parts odd,mutate,kill] [--seed N] [--data FOLDER]
 
 odd
     Every file of a folder of odd videos through extraction, flow, prediction and the doctor.
 mutate
     Small whole files of every form that is read, broken in 2,000 ways: clips, tables, codebooks,
     encodings, weights, score files, split files, spec files, runs.
+kill
+    50 kills, at random moments, of a random process of a run that extracts and encodes 40 clips
+    with two workers, see `kills.py`: what comes out at the end has the bytes of an undisturbed
+    run's, and no video was worked on more often than it was killed, plus once.
 
 Each reader may take 10 s of the processor and 1 GiB, and has to end with data or with one of the
 project's errors, which name the file and the reason. What is read runs in processes of its own. A
@@ -26,13 +30,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from kills import torment
 from reading import Outcome, Task, read_all
 from specimens import DECODERS, READERS, Specimen, write_all, write_company
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-PARTS = ("odd", "mutate")
 STAGES = {"extract": "tracks", "flow": "flow", "predict": "predict", "doctor": "doctor"}
 N_MUTANTS = 2_000
+N_KILLS = 50
 N_PROCESSES = 2
 
 
@@ -93,18 +98,19 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line, checked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="the bounded run, as is the default")
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"any of {','.join(PARTS)}")
+    parser.add_argument("--parts", default=",".join(RUNS), help=f"any of {','.join(RUNS)}")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     parser.add_argument("--data", type=Path, default=SHARED / "data" / "odd", help="odd videos")
     parser.add_argument("--files", type=int, help="of the odd videos; default: all")
     parser.add_argument("--mutants", type=int, default=N_MUTANTS, help="files that are broken")
+    parser.add_argument("--kills", type=int, default=N_KILLS)
     parser.add_argument("--processes", type=int, default=N_PROCESSES)
     parser.add_argument("--only", default="", help="readers whose files are broken, by comma")
     parser.add_argument("--verbose", action="store_true", help="a line for every file")
     options = parser.parse_args(arguments)
     options.parts = options.parts.split(",")
-    if not set(options.parts) <= set(PARTS):
-        parser.error(f"--parts must be among {', '.join(PARTS)}, got {','.join(options.parts)}")
+    if not set(options.parts) <= set(RUNS):
+        parser.error(f"--parts must be among {', '.join(RUNS)}, got {','.join(options.parts)}")
     unknown = set(filter(None, options.only.split(","))) - set(READERS)
     if unknown:
         parser.error(f"--only must be among {', '.join(READERS)}, got {', '.join(unknown)}")
@@ -146,7 +152,13 @@ def summary(part: str, outcomes: Sequence[Outcome]) -> str:
     return f"{part}: {len(outcomes)} files read, {kinds}"
 
 
-RUNS = {"odd": run_odd, "mutate": run_mutate}
+def run_kill(options: argparse.Namespace, company: Path) -> tuple[list[str], str]:
+    """The part `kill`: lines of failures, and a sum of it."""
+    with tempfile.TemporaryDirectory() as root:
+        return torment(Path(root), n_kills=options.kills, seed=options.seed)
+
+
+RUNS = {"odd": run_odd, "mutate": run_mutate, "kill": run_kill}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
+from operator import index as whole
 from pathlib import Path
 from typing import Any
 
@@ -334,14 +335,14 @@ class NetworkRecogniser:
             loaded = cls(
                 model=stored["model"],
                 backbone=stored["backbone"],
-                segments=stored["clips"]["segments"],
-                strides=_tuple(stored["clips"]["strides"]),
+                segments=whole(stored["clips"]["segments"]),
+                strides=tuple(map(whole, stored["clips"]["strides"])),
                 variant=stored.get("variant"),
                 start=stored.get("start"),
                 recipe=recipe,
-                side=stored["side"],
+                side=whole(stored["side"]),
                 flow=FlowSettings(**(stored["flow"] or {})),
-                seed=stored["seed"],
+                seed=whole(stored["seed"]),
                 workers=workers,
                 verbose=verbose,
                 cache=cache,
