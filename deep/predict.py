@@ -50,18 +50,19 @@ def predict(
     -------
     ndarray of float32, shape (video, class)
     """
-    rows = []
-    for stored in jobs.progress(videos, label="testing", total=len(videos), verbose=verbose):
+
+    def score(stored: Stored) -> np.ndarray:
         views = view_logits(
             network, stored, spec=spec, cutting=cutting, n_clips=n_clips, mirror=mirror, grid=grid
         )
         with torch.inference_mode():
             if hasattr(network, "fuse_views"):
-                rows.append(network.fuse_views(views).numpy())
-            else:
-                means = {name: logits.mean(dim=(0, 1))[None] for name, logits in views.items()}
-                rows.append(network.fuse(means)[0].numpy())
-    return np.stack(rows).astype(np.float32)
+                return network.fuse_views(views).numpy()
+            means = {name: logits.mean(dim=(0, 1))[None] for name, logits in views.items()}
+            return network.fuse(means)[0].numpy()
+
+    outcomes = jobs.run(score, videos, label="testing", strict=True, verbose=verbose)
+    return np.stack([outcome.result() for outcome in outcomes]).astype(np.float32)
 
 
 def view_logits(

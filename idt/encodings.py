@@ -14,7 +14,8 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +25,8 @@ import h5py
 import numpy as np
 
 from idt.arrays import dataset, open_hdf5
-from idt.jobs import Outcome, run, whole_file
-from idt.locks import hold, holder
+from idt.jobs import Outcome, Workers, run, whole_file
+from idt.jobs.lock import Busy, holder, locked
 from idt.trajectories import provenance
 
 FORMAT = "trajfuse encodings 1"
@@ -129,7 +130,7 @@ def encode_into(
     ids: Sequence[str],
     n_columns: int,
     settings: Mapping[str, Any],
-    workers: int = 1,
+    workers: Workers = 1,
     verbose: bool = False,
 ) -> Encodings:
     """Encode items into a file, and go on where an earlier run of the same work stopped.
@@ -154,7 +155,7 @@ def encode_into(
         All that decides the encodings, codebook included (its key, say), as plain values that JSON
         holds.
     workers
-        Processes.
+        Processes, or an executor, as for `idt.jobs.run`; another machine's must see the file.
     verbose
         Show progress on standard error.
 
@@ -170,7 +171,7 @@ def encode_into(
         ids or columns; an encoding of another shape, or not finite.
     FileNotFoundError
         The folder does not exist.
-    idt.locks.HeldError
+    BlockingIOError
         Another process is writing the same file.
     Exception
         What `encode` raised for the first item that failed, once all others are done and kept.
@@ -188,7 +189,7 @@ def encode_into(
     }
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {str(path.parent)!r}; make it, or write elsewhere")
-    with hold(path):
+    with _alone(path):
         if path.exists():
             _check_same(_read_header(path), made)
             return Encodings.open(path)
@@ -214,6 +215,23 @@ def encode_into(
             os.fsync(file.fileno())
         part.replace(path)
     return Encodings.open(path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the same file; the lock's file stays, and is empty."""
+    try:
+        with locked(_lock_of(path)):
+            yield
+    except Busy as error:
+        raise BlockingIOError(
+            f"{str(path)!r} must be written by one process at a time, got {error}, which is at it; "
+            "wait for its end, or encode into another file"
+        ) from None
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _part_of(path: Path) -> Path:
@@ -313,7 +331,7 @@ def _read_header(path: Path) -> _Header:
 
 def _why_absent(path: Path) -> str:
     """What to do about a file that is not there."""
-    writer = holder(path)
+    writer = holder(_lock_of(path))
     if writer is not None:
         return f"{writer} is writing it: wait until it is finished"
     if _part_of(path).exists():

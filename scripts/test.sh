@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set up an environment and run every check: lint, format, import law, types, tests.
 #   bash scripts/test.sh [--with-optional] [pytest options]
-# --with-optional installs what optional tests need (cyvlfeat and its Debian packages, chromium) and
-# takes root; CI=true does so always, and fails where anything is missing.
+# --with-optional installs what optional tests need (distributed, cyvlfeat and its Debian packages,
+# chromium) and takes root; CI=true does so always, and fails where anything is missing.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -35,11 +35,14 @@ install_cyvlfeat() {
     "${pip[@]}" --no-build-isolation cyvlfeat
 }
 
-ensure_environment pretrained,dev
 if [ "$with_optional" = true ]; then
+    ensure_environment cluster,pretrained,dev
     install_debian_packages
     has_cyvlfeat || install_cyvlfeat
 else
+    ensure_environment pretrained,dev
+    "$VENV/bin/python" -c 'import distributed' 2>/dev/null ||
+        say "distributed is not installed: its tests are skipped (see --with-optional)."
     has_cyvlfeat || say "cyvlfeat is not installed: its tests are skipped (see --with-optional)."
     command -v chromium >/dev/null || say "chromium is not installed: its tests are skipped."
 fi

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,3 +66,20 @@ def requires() -> Callable[[str], Any]:
             missing(f"the package {error.name} is not installed")
 
     return require
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[int], int]]]:
+    """A file system of its own, and a function that sets its size in bytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+
+    def mount(size: int, *options: str) -> int:
+        with_size = ",".join([*options, f"size={size}"])
+        command = ["mount", "-t", "tmpfs", "-o", with_size, "tmpfs", str(place)]
+        return subprocess.run(command, capture_output=True, check=False).returncode
+
+    if os.geteuid() != 0 or mount(1 << 20):
+        pytest.skip("only root can mount a file system")
+    yield place, lambda size: mount(size, "remount")
+    subprocess.run(["umount", str(place)], check=True)

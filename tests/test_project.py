@@ -122,6 +122,10 @@ COMMANDS = (
     "compare",
     "compare run",
     "compare demo",
+    "jobs",
+    "jobs status",
+    "jobs retry",
+    "jobs clean",
 )
 
 

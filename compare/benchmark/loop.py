@@ -28,6 +28,7 @@ from compare.datasets import Dataset, check_videos
 from compare.datasets.folds import DEFAULT_FOLDS
 from compare.fusion import FusionRule
 from compare.scores import ScoreTable, write_whole
+from idt.jobs import Workers
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def run(
     fuse: str = "",
     n_inner_folds: int = DEFAULT_FOLDS,
     seed: int = 0,
-    workers: int = 1,
+    workers: Workers = 1,
     verbose: bool = False,
     with_yardsticks: bool = True,
     cache: str | Path | None = None,
@@ -74,7 +75,8 @@ def run(
     n_inner_folds
         Folds by group that these scores are made in, where a recogniser has no ``cross_scores``.
     seed, workers, verbose
-        Handed to every recogniser; `verbose` also tells on standard error what goes on.
+        Handed to every recogniser; `workers` is a number of processes or an executor, as for
+        `idt.jobs.run`, and `verbose` also tells on standard error what goes on.
     with_yardsticks
         Run the yardsticks too. They take no part in fusion unless they are named as methods.
     cache
@@ -100,7 +102,7 @@ def run(
     if any(rule.learns for rule in plan.rules):
         for split in dataset.splits:
             held_out.inner(dataset, split, n_folds=n_inner_folds, seed=seed)
-    if workers < 1:
+    if isinstance(workers, int) and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
     folder = Path(out)
     run_folder.check_folder(folder, overwrite)

@@ -6,6 +6,7 @@ Help has to answer at once: these modules import the command-line library alone,
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import traceback
@@ -15,9 +16,21 @@ from typing import Annotated
 
 import typer
 
-from compare.cli import demo, doctor, fuse, import_scores, published, report, run, significance
+from compare.cli import (
+    demo,
+    doctor,
+    fuse,
+    import_scores,
+    jobs,
+    published,
+    report,
+    run,
+    significance,
+)
 from compare.cli.options import PROGRAM
 
+DISK_FULL = 3  # exit code
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 SHOWN = (ValueError, OSError, TypeError, ImportError)  # errors with a message made for users
 FORWARDED = {
     "allow_extra_args": True,
@@ -58,7 +71,8 @@ def compare_root() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 2 for an error, 130 when interrupted.
 
-    1 is the doctor's, for a finding that would make results wrong.
+    1 is for a run that is through with failed videos, and the doctor's for a finding that would
+    make results wrong; 3 is for a full disk, 143 for an end by SIGTERM.
 
     Errors that a user can act on are one line on standard error; ``--debug``, anywhere on the
     line, shows where they came from.
@@ -82,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         parts = [str(error) or type(error).__name__, *getattr(error, "__notes__", ())]
         print(f"{PROGRAM}: error: {' '.join(' '.join(parts).split())}", file=sys.stderr)
-        return 2
+        return DISK_FULL if getattr(error, "errno", None) in NO_ROOM else 2
     return 0
 
 
@@ -123,6 +137,7 @@ def _compare(context: typer.Context) -> None:
 
 
 app.command("doctor")(doctor.doctor)
+app.add_typer(jobs.app, name="jobs")
 
 
 def _forward(package: str, context: typer.Context) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from compare.datasets.class_folders import VIDEO_SUFFIXES
 from compare.datasets.dataset import Dataset, Split, Video, named
 from compare.datasets.folds import splits_by_value
+from idt.video import VIDEO_SUFFIXES
 
 KTH_CLASSES = ("boxing", "handclapping", "handwaving", "jogging", "running", "walking")
 KTH_TESTED = frozenset((2, 3, 5, 6, 7, 8, 9, 10, 22))  # people; the authors' division

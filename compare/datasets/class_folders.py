@@ -7,10 +7,8 @@ from pathlib import Path
 
 from compare.datasets.dataset import Dataset, Video, named
 from compare.datasets.folds import DEFAULT_FOLDS, group_folds, text_of_folds
+from idt.video import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split()
-)
 SPLIT_FOLDERS = frozenset("train training test testing val valid validation".split())
 
 

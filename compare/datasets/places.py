@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compare.datasets.class_folders import VIDEO_SUFFIXES
 from compare.datasets.dataset import Split, Video, named
 from idt.paths import leads_outside
+from idt.video import VIDEO_SUFFIXES
 
 
 def locate(

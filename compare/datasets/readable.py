@@ -18,7 +18,7 @@ class Unreadable:
 
 
 def check_videos(
-    dataset: Dataset, *, workers: int = 1, verbose: bool = False
+    dataset: Dataset, *, workers: jobs.Workers = 1, verbose: bool = False
 ) -> tuple[Unreadable, ...]:
     """Decode every video of a data set once and return those that cannot be read, with reasons."""
     outcomes = jobs.run(

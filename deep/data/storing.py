@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,7 +108,7 @@ def store_all(
     folder: Path,
     side: int = 128,
     flow: FlowSettings | None = None,
-    workers: int = 1,
+    workers: jobs.Workers = 1,
     verbose: bool = False,
 ) -> list[jobs.Outcome[str | Path, Stored]]:
     """`store` for many videos; a video that cannot be read becomes an outcome with its error."""
@@ -202,24 +200,18 @@ def _is_made_by(path: Path, name: str, settings: dict[str, Any]) -> bool:
 
 def _write(path: Path, name: str, images: Iterable[np.ndarray], settings: dict[str, Any]) -> None:
     """Write images one by one as a dataset, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
-    os.close(handle)
-    try:
-        with h5py.File(temporary, "w") as opened:
-            dataset: h5py.Dataset | None = None
-            for index, image in enumerate(images):
-                if dataset is None:
-                    dataset = opened.create_dataset(
-                        name,
-                        shape=(0, *image.shape),
-                        maxshape=(None, *image.shape),
-                        chunks=(1, *image.shape),
-                        dtype=np.uint8,
-                    )
-                dataset.resize(index + 1, axis=0)
-                dataset[index] = image
-            opened.attrs["settings"] = json.dumps(settings)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    # Without a cache a full disk is an error where an image is written, not a crash at the end.
+    with jobs.whole_file(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as opened:
+        dataset: h5py.Dataset | None = None
+        for index, image in enumerate(images):
+            if dataset is None:
+                dataset = opened.create_dataset(
+                    name,
+                    shape=(0, *image.shape),
+                    maxshape=(None, *image.shape),
+                    chunks=(1, *image.shape),
+                    dtype=np.uint8,
+                )
+            dataset.resize(index + 1, axis=0)
+            dataset[index] = image
+        opened.attrs["settings"] = json.dumps(settings)

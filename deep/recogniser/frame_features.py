@@ -50,7 +50,7 @@ class FrameFeaturesRecogniser:
         C: float = 100.0,
         side: int = 128,
         seed: int = 0,
-        workers: int = 1,
+        workers: jobs.Workers = 1,
         verbose: bool = False,
         cache: Path | None = None,
     ) -> None:

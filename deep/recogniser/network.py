@@ -60,7 +60,8 @@ class NetworkRecogniser:
     seed
         Of initialisation, sampling, augmentation and dropout.
     workers
-        Processes that decode and compute flow. The network itself runs on torch's threads.
+        Processes that decode and compute flow, or an executor, as for `idt.jobs.run`. The network
+        itself runs on torch's threads.
     verbose
         Show progress with the time left on standard error.
     cache
@@ -98,7 +99,7 @@ class NetworkRecogniser:
         side: int = 128,
         flow: FlowSettings = FlowSettings(),  # noqa: B008  # frozen
         seed: int = 0,
-        workers: int = 1,
+        workers: jobs.Workers = 1,
         verbose: bool = False,
         cache: Path | None = None,
     ) -> None:
@@ -307,7 +308,7 @@ class NetworkRecogniser:
         path: str | Path,
         *,
         flow: FlowSettings | None = None,
-        workers: int = 1,
+        workers: jobs.Workers = 1,
         verbose: bool = False,
         cache: Path | None = None,
     ) -> NetworkRecogniser:
@@ -332,11 +333,12 @@ class NetworkRecogniser:
         tensors, stored = weights.load(path)
         try:
             recipe = {key: _tuple(value) for key, value in stored["recipe"].items()}
+            least, most = map(whole, stored["clips"]["strides"])
             loaded = cls(
                 model=stored["model"],
                 backbone=stored["backbone"],
                 segments=whole(stored["clips"]["segments"]),
-                strides=tuple(map(whole, stored["clips"]["strides"])),
+                strides=(least, most),
                 variant=stored.get("variant"),
                 start=stored.get("start"),
                 recipe=recipe,

@@ -8,6 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from idt.cli.many import (
+    AllowOutside,
+    AsJson,
+    ListFile,
+    Memory,
+    Redo,
+    Scheduler,
+    Shard,
+    Strict,
+    TimeLimit,
+    Videos,
+    Workers,
+    executor_of,
+    finish,
+    shard_of,
+    teller,
+    threads_beside,
+    videos_of,
+)
 from idt.cli.options import (
     DetectPeople,
     End,
@@ -22,9 +41,9 @@ from idt.cli.options import (
     Stabilise,
     Start,
     Threads,
-    Video,
     extraction_from,
     options_from,
+    stop_of,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +51,8 @@ if TYPE_CHECKING:
 
 
 def extract(
-    video: Video,
+    videos: Videos = None,
+    *,
     output: Annotated[
         Path,
         typer.Option(
@@ -40,7 +60,8 @@ def extract(
             "-o",
             metavar="OUT",
             help="File to write: .h5, .npz, .npy, or .txt or .txt.gz, the reference program's "
-            "text; - prints that text.",
+            "text; - prints that text. For several videos, a folder of .h5 files, which goes on "
+            "where it was left.",
             show_default=False,
         ),
     ],
@@ -146,10 +167,25 @@ def extract(
         ),
     ] = False,
     quiet: Quiet = False,
+    listed: ListFile = None,
+    allow_outside: AllowOutside = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    shard: Shard = None,
+    strict: Strict = False,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
+    redo: Redo = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Extract the trajectories of a video: shape, HOG, HOF, MBHx and MBHy of each.
+    """Extract the trajectories of videos: shape, HOG, HOF, MBHx and MBHy of each.
 
     Example: trajfuse idt extract clip.avi -o clip.h5
+
+    Example: trajfuse idt extract UCF-101 -o tracks --workers 8 --time-limit 600
+
+    Into a folder, a video that cannot be read stops nothing. The exit code is 1 where videos
+    failed, 3 where the disk is full; the same line goes on where it stopped.
     """
     options = options_from(
         preset,
@@ -171,8 +207,58 @@ def extract(
         detect_people=detect_people or None,
         seed=seed,
     )
+    given = list(videos or ())
+    if listed is not None or _is_folder(output, given):
+        only_single: dict[str, object] = {
+            "homography": homography,
+            "human-boxes": human_boxes,
+            "profile": profile,
+        }
+        for name, value in only_single.items():
+            if value:
+                raise ValueError(
+                    f"{name} must be left out for many videos, got {str(value)!r}; it is one "
+                    "video's: extract that one alone, into a file"
+                )
+        _extract_into(
+            output,
+            videos_of(given, listed, allow_outside=allow_outside),
+            options,
+            start=start,
+            end=end,
+            max_side=max_side,
+            threads=threads,
+            dtype=dtype,
+            workers=workers,
+            scheduler=scheduler,
+            shard=shard,
+            strict=strict,
+            time_limit=time_limit,
+            memory=memory,
+            redo=redo,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    only_many: dict[str, object] = {
+        "workers": workers,
+        "scheduler": scheduler,
+        "shard": shard,
+        "strict": strict,
+        "time-limit": time_limit,
+        "memory": memory,
+        "redo": redo,
+        "json": as_json,
+        "allow-outside": allow_outside,
+    }
+    for name, value in only_many.items():
+        if value:
+            raise ValueError(
+                f"{name} must be left out for one video into a file, got {value}; give a folder "
+                "with --output"
+            )
     extraction = extraction_from(
-        video,
+        given[0],
         options,
         start=start,
         end=end,
@@ -189,6 +275,77 @@ def extract(
         _report(extraction, n_rows, output)
     if profile:
         _print_profile(extraction, elapsed, loading)
+
+
+def _is_folder(output: Path, videos: list[Path]) -> bool:
+    """Whether results go into a folder: for several videos, or where the output is one by name."""
+    from idt.trajectories.writer import FORMS
+    from idt.video import is_folder_of_videos
+
+    if not videos:
+        raise ValueError("videos must be given, got none; name files or folders, or a --list")
+    several = len(videos) > 1 or is_folder_of_videos(videos[0])
+    if several and (str(output) == "-" or output.name.lower().endswith(FORMS)):
+        raise ValueError(
+            f"output must be a folder for many videos, got {str(output)!r}; leave the suffix out"
+        )
+    return several or output.is_dir() or (str(output) != "-" and not output.suffix)
+
+
+def _extract_into(
+    output: Path,
+    videos: dict[str, Path],
+    options: ExtractOptions,
+    *,
+    start: int,
+    end: int | None,
+    max_side: int | None,
+    threads: int | None,
+    dtype: str,
+    workers: int | None,
+    scheduler: str | None,
+    shard: str | None,
+    strict: bool,
+    time_limit: float | None,
+    memory: float | None,
+    redo: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Work through many videos."""
+    from dataclasses import replace
+
+    from idt.extract.into_folder import IntoFolder
+    from idt.jobs.folder import ResultFolder
+
+    many = IntoFolder(
+        options,
+        start=start,
+        stop=stop_of(start, end),
+        max_side=max_side,
+        threads=threads_beside(workers) if threads is None else threads,
+        dtype=dtype,
+    )
+    with (
+        ResultFolder(output, made=many.made, shard=shard_of(shard), redo=redo) as folder,
+        executor_of(
+            workers=workers,
+            scheduler=scheduler,
+            time_limit=time_limit,
+            memory=memory,
+            prepare=many.prepare,
+        ) as executor,
+    ):
+        counts = folder.work(
+            replace(many, scratch=folder.scratch.absolute()),
+            many.works(videos, output),
+            label="trajectories",
+            workers=executor,
+            strict=strict,
+            report=teller(as_json=as_json, quiet=quiet),
+            verbose=not quiet and not as_json,
+        )
+    finish(counts, output, as_json=as_json, quiet=quiet)
 
 
 def _report(extraction: Extraction, n_rows: int, output: Path) -> None:

@@ -144,12 +144,7 @@ def extraction_from(
     from idt.camera import read_boxes, read_homographies
     from idt.extract import Extraction
 
-    if start < 0:
-        raise ValueError(f"start must be at least 0, got {start}; count frames from 0")
-    if end is not None and end < start:
-        raise ValueError(
-            f"end must be at least start = {start}, got {end}; give the last frame to work on"
-        )
+    stop = stop_of(start, end)
     if human_boxes is not None and options.detect_people:
         raise ValueError(
             f"human-boxes must not be given with detect-people, got {str(human_boxes)!r}; leave "
@@ -162,7 +157,18 @@ def extraction_from(
         homographies=None if homography is None else read_homographies(homography),
         boxes=None if human_boxes is None else read_boxes(human_boxes),
         start=start,
-        stop=None if end is None else end + 1,
+        stop=stop,
         max_side=max_side,
         threads=min(os.cpu_count() or 1, MANY) if threads is None else threads,
     )
+
+
+def stop_of(start: int, end: int | None) -> int | None:
+    """End of a range of frames, as Python has it, from the last frame of it."""
+    if start < 0:
+        raise ValueError(f"start must be at least 0, got {start}; count frames from 0")
+    if end is not None and end < start:
+        raise ValueError(
+            f"end must be at least start = {start}, got {end}; give the last frame to work on"
+        )
+    return None if end is None else end + 1

@@ -223,6 +223,7 @@ class Extraction:
             "width": self.width,
             "height": self.height,
             "start": self.start,
+            "stop": self.stop,
             "n_frames": self.n_frames,
         }
         notes = []

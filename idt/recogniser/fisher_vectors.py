@@ -52,7 +52,7 @@ class FisherVectorRecogniser(TrajectoryRecogniser):
     seed
         Of sampling, mixtures and SVM.
     workers
-        Processes that extract and encode.
+        Processes that extract and encode, or an executor, as for `idt.jobs.run`.
     verbose
         Show progress on standard error.
     cache

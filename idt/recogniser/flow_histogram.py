@@ -14,7 +14,7 @@ from idt.arrays import BrokenArrayError, read_npy
 from idt.descriptors import HOF
 from idt.flow import dis
 from idt.histogram import Votes, integrate
-from idt.jobs import file_key, run, whole_file
+from idt.jobs import Workers, file_key, run, whole_file
 from idt.pyramid import to_grey
 from idt.recogniser.labels import check_labels
 from idt.recogniser.tracks import folder_of
@@ -53,7 +53,7 @@ class FlowHistogramRecogniser:
         side: int = 120,
         C: float = 100.0,
         seed: int = 0,
-        workers: int = 1,
+        workers: Workers = 1,
         verbose: bool = False,
         cache: str | Path | None = None,
     ) -> None:

@@ -23,7 +23,7 @@ from idt.descriptors import DESCRIPTORS
 from idt.encodings import encode_into
 from idt.extract import ExtractOptions
 from idt.grids import parse_grids
-from idt.jobs import run
+from idt.jobs import Workers, run
 from idt.recogniser.labels import check_labels
 from idt.recogniser.tracks import Files, Tracks, folder_of
 from idt.svm import ChiSquareSVM, LinearSVM
@@ -89,7 +89,7 @@ class TrajectoryRecogniser(ABC):
     mirror: bool = False
     places: bool = False
     seed: int = 0
-    workers: int = 1
+    workers: Workers = 1
     verbose: bool = False
     cache: str | Path | None = None
 

@@ -14,7 +14,7 @@ import numpy as np
 from idt.codebook import RowSampler
 from idt.codebook.videos import Batch
 from idt.extract import Extraction, ExtractOptions
-from idt.jobs import file_key, progress, run
+from idt.jobs import Workers, file_key, progress, run
 from idt.mirror import mirrored
 from idt.trajectories import Trajectories, provenance
 
@@ -48,7 +48,7 @@ class Tracks:
         videos: Sequence[str | Path],
         folder: Path,
         *,
-        workers: int = 1,
+        workers: Workers = 1,
         verbose: bool = False,
     ) -> list[Files]:
         """Extract what is not in the folder yet; the files of each video."""

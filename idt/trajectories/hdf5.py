@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -49,12 +51,26 @@ def blocks(file: h5py.File) -> Iterator[Rows]:
 
 def read(path: Path) -> Content:
     """Read a file as it is in memory: descriptors in float32."""
+    with _opened(path) as file:
+        return _content(file)
+
+
+def read_origin(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """Read what made a file, and the dtypes of its descriptors, but no rows."""
+    with _opened(path) as file:
+        group = file["descriptors"]
+        return plain_info(file.attrs["info"]), {str(dataset(group, name).dtype) for name in group}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; what it lacks is said in one line."""
     try:
         with open_hdf5(path) as file:
             form = file.attrs.get("format")
             if not isinstance(form, str) or form != FORMAT:
                 raise BrokenArrayError(f"its form is {form!r}, not {FORMAT!r}")
-            return _content(file)
+            yield file
     except Exception as error:  # whatever a broken file sets off in HDF5
         raise refusal(path, error) from error
 

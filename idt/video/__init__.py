@@ -14,6 +14,7 @@ from idt.video.files import (
     read,
     shrink,
 )
+from idt.video.listing import VIDEO_SUFFIXES, find_videos, is_folder_of_videos, read_list
 from idt.video.vectors import PICTURES, VECTOR, CodecFrame, frames_with_vectors
 
 __all__ = [
@@ -22,15 +23,19 @@ __all__ = [
     "MAX_SIDE",
     "PICTURES",
     "VECTOR",
+    "VIDEO_SUFFIXES",
     "CodecFrame",
     "VideoError",
     "VideoInfo",
     "check_range",
     "content_hash",
     "declared_frames",
+    "find_videos",
     "frames",
     "frames_with_vectors",
+    "is_folder_of_videos",
     "probe",
     "read",
+    "read_list",
     "shrink",
 ]

@@ -21,8 +21,10 @@ from deep.data import (
     read_clip,
     read_frames,
     store,
+    store_all,
 )
 from deep.flow import FlowSettings
+from idt.jobs import DiskFull
 from idt.video import VideoError, read
 
 HEIGHT, WIDTH = 40, 60
@@ -123,6 +125,18 @@ def test_frames_are_stored_once_as_rgb(clips: tuple[list[Path], list[int]], tmp_
     assert other.frames == stored.frames
     assert other.flow != stored.flow
     assert len(list(tmp_path.iterdir())) == 3  # and nothing temporary
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(
+    clips: tuple[list[Path], list[int]], small_disk: tuple[Path, Callable[[int], int]]
+) -> None:
+    place, resize = small_disk
+    assert resize(40 << 10) == 0
+    with pytest.raises(DiskFull, match="the disk must have room"):
+        store_all(clips[0][:1], folder=place, side=64)
+    assert list(place.iterdir()) == []
+    assert resize(9 << 20) == 0
+    assert store_all(clips[0][:1], folder=place, side=64)[0].result().frames.exists()
 
 
 def test_shorter_side_is_stored_at_the_asked_length(
