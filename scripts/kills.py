@@ -89,10 +89,10 @@ def prepare(folder: Path) -> None:
     (folder / CLIPS).mkdir(parents=True)
     for number in range(N_CLIPS):
         clip = folder / CLIPS / f"clip{number:02}.avi"
-        write_clip(clip, "mpeg4", "yuv420p", n_frames=20 + number % 7)
+        write_clip(clip, "mpeg4", "yuv420p", n_frames=40 + number)
     tracks = Extraction(folder / CLIPS / "clip00.avi", options=ExtractOptions.preset(PRESET))
     rows = {name: rows for name, rows in tracks.table().descriptors.items() if name != "trajectory"}
-    Codebook(2, seed=0).fit(rows).save(folder / BOOK)
+    Codebook(2, reduction=0.1, seed=0).fit(rows).save(folder / BOOK)
 
 
 class Victim:

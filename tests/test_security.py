@@ -18,6 +18,7 @@ PICKLES = {  # files that may have to do with pickles, and why
     "compare/scores/exporting.py": "writes a form of others",
     "idt/jobs/pool.py": "between this process and its own workers, never from disk",
     "idt/jobs/worker.py": "the other end",
+    "idt/jobs/outcome.py": "whether an error can go between them",
 }
 OUTSIDE = ("../x.avi", "a/../../x.avi", "/etc/passwd", "..\\x.avi", "C:\\x.avi", "a/..")
 

@@ -104,3 +104,39 @@ def test_mutations_are_drawn_from_the_seed_and_change_the_file() -> None:
     assert made[7] == again
     assert len(set(made)) > 50
     assert sum(each == text for each in made) < 5
+
+
+def test_work_done_too_often_and_bytes_that_differ_are_found(
+    torture: ModuleType, tmp_path: Path
+) -> None:
+    """A run of 40 clips, of which one was tried three times and killed once."""
+    import kills
+
+    from idt.jobs.manifest import DONE, Manifest, Row
+
+    victims = []
+    for name in ("calm", "killed"):
+        victim = kills.Victim(tmp_path, tmp_path / name, np.random.default_rng(0))
+        tracks = victim.folder / kills.TRACKS
+        tracks.mkdir()
+        (tracks / "a.h5").write_bytes(b"same")
+        (victim.folder / kills.ENCODINGS).write_text(name)
+        with Manifest(tracks / "manifest.sqlite") as manifest:
+            manifest.put(Row(f"clip{n:02}", DONE, 3 if n == 5 else 1) for n in range(kills.N_CLIPS))
+        lines = [f"7 clip{n:02}\n" for n in range(kills.N_CLIPS)]
+        (victim.folder / kills.LOG).write_text("".join([*lines, lines[3], "8 cl"]))
+        victims.append(victim)
+    calm, killed = victims
+    killed.hits[kills.TRACKS].update(["clip05"])
+    killed.check(calm.folder)
+    assert killed.failures == [
+        "kill: encodings.h5 differs from the undisturbed run's",
+        "kill: tracks: clip05 was worked on 3 times, killed 1 times",
+        "kill: encodings.h5: clip03 was worked on 2 times, killed 0 times",
+    ]
+    killed.failures.clear()
+    killed.hits[kills.TRACKS].update(["clip05"])
+    killed.hits[kills.ENCODINGS].update(["clip03"])
+    (killed.folder / kills.ENCODINGS).write_text("calm")
+    killed.check(calm.folder)
+    assert killed.failures == []
