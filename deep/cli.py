@@ -34,6 +34,9 @@ Data = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that decode and compute flow.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help="Accept CSV paths outside the CSV's folder.")
+]
 Variant = Annotated[
     str | None,
     typer.Option(
@@ -142,6 +145,7 @@ def train_network(
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
     workers: Workers = 1,
     cache: Cache = None,
+    allow_outside: AllowOutside = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on the videos of a CSV and write its weights.
@@ -154,7 +158,7 @@ def train_network(
     from deep.train import distributed
 
     _check_output(output)
-    rows = _read_table(table, labelled=True)
+    rows = read_table(table, labelled=True, allow_outside=allow_outside)
     checkpoint = checkpoint or output.with_suffix(".checkpoint.safetensors")
     model, _, setting = model.partition(":")
     starts = {"spatial": spatial_weights, "temporal": temporal_weights, "network": network_weights}
@@ -214,6 +218,7 @@ def predict_scores(
     device: Device = "cpu",
     workers: Workers = 1,
     cache: Cache = None,
+    allow_outside: AllowOutside = False,
     quiet: Quiet = False,
 ) -> None:
     """Score the videos of a CSV.
@@ -229,7 +234,7 @@ def predict_scores(
     from idt.jobs import whole_file
 
     _check_output(output)
-    rows = _read_table(table, labelled=False)
+    rows = read_table(table, labelled=False, allow_outside=allow_outside)
     recogniser = NetworkRecogniser.load(
         network,
         protocol=protocol,
@@ -394,38 +399,52 @@ class Row(NamedTuple):
     group: str
 
 
-def _read_table(table: Path, *, labelled: bool) -> list[Row]:
+def read_table(table: Path, *, labelled: bool, allow_outside: bool = False) -> list[Row]:
     """Read a CSV; without `labelled` the label may be missing."""
     import csv
 
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        needed = ["path", "label"] if labelled else ["path"]
-        missing = [name for name in needed if name not in (reader.fieldnames or [])]
-        if missing:
-            raise ValueError(
-                f"{table} must have the columns {', '.join(needed)}, got none named "
-                f"{', '.join(missing)}; put column names in its first line"
-            )
-        names = ("path", "label", "group")
-        rows = [Row(*(row.get(name) or "" for name in names)) for row in reader]
+    from idt.paths import leads_outside
+
+    needed = ["path", "label"] if labelled else ["path"]
+    rows: list[Row] = []
     seen: set[str] = set()
-    for line, (path, label, _) in enumerate(rows, start=2):
-        if not path or (labelled and not label):
-            raise ValueError(
-                f"every row must have a value for {', '.join(needed)}, got an empty one in line "
-                f"{line} of {table}; fill it in"
-            )
-        if path in seen:
-            raise ValueError(
-                f"paths must be unique, got {path!r} again in line {line} of {table}; remove one"
-            )
-        if not (table.parent / path).exists():
-            raise FileNotFoundError(
-                f"every path must be a video or a folder, got {path!r} in line {line} of {table}; "
-                "paths count from the CSV's folder"
-            )
-        seen.add(path)
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in needed if name not in (reader.fieldnames or [])]
+            if missing:
+                raise ValueError(
+                    f"{table} must have the columns {', '.join(needed)}, got none named "
+                    f"{', '.join(missing)}; put column names in its first line"
+                )
+            for cells in reader:
+                row = Row(*(cells.get(name) or "" for name in Row._fields))
+                where = f"line {reader.line_num} of {table}"
+                if not row.path or (labelled and not row.label):
+                    raise ValueError(
+                        f"every row must have a value for {', '.join(needed)}, got an empty one "
+                        f"in {where}; fill it in"
+                    )
+                if row.path in seen:
+                    raise ValueError(
+                        f"paths must be unique, got {row.path!r} again in {where}; remove one"
+                    )
+                if not allow_outside and leads_outside(row.path):
+                    raise ValueError(
+                        f"every path must lie in the CSV's folder, got {row.path!r} in {where}; "
+                        "move the video there, or give --allow-outside"
+                    )
+                if not (table.parent / row.path).exists():
+                    raise FileNotFoundError(
+                        f"every path must be a video or a folder, got {row.path!r} in {where}; "
+                        "paths count from the CSV's folder"
+                    )
+                seen.add(row.path)
+                rows.append(row)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{table} must be a CSV file in UTF-8: {error}; save it again as one"
+        ) from error
     if not rows:
         raise ValueError(f"{table} must have at least one row, got none; list the videos")
     return rows

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,9 @@ from typing import Any, NamedTuple, TypeVar
 import h5py
 import numpy as np
 
+from idt.arrays import dataset, open_hdf5
 from idt.jobs import Outcome, Workers, run, whole_file
+from idt.jobs.lock import Busy, holder, locked
 from idt.trajectories import provenance
 
 FORMAT = "trajfuse encodings 1"
@@ -167,8 +171,15 @@ def encode_into(
         ids or columns; an encoding of another shape, or not finite.
     FileNotFoundError
         The folder does not exist.
+    BlockingIOError
+        Another process is writing the same file.
     Exception
         What `encode` raised for the first item that failed, once all others are done and kept.
+
+    Warns
+    -----
+    UserWarning
+        An earlier run's part is broken, and is begun anew.
     """
     path = Path(path)
     made: dict[str, Any] = {
@@ -176,35 +187,71 @@ def encode_into(
         "n_columns": _check_columns(n_columns),
         "settings": _plain(settings),
     }
-    if path.exists():
-        _check_same(_read_header(path), made)
-        return Encodings.open(path)
-    made["versions"] = provenance()
-    part = path.with_name(f"{path.name}.part")
-    if not part.exists():
-        with whole_file(part) as temporary:
-            _create(temporary, **made)
-    header = _read_header(part)
-    _check_same(header, made)
-    outcomes: list[Outcome[tuple[int, str, Item], None]] = run(
-        partial(_encode_row, header.place, encode),
-        [(int(row), ids[row], items[row]) for row in _missing_rows(header)],
-        label="encoding",
-        workers=workers,
-        verbose=verbose,
-    )
-    failed = [(each.item[1], each.error) for each in outcomes if each.error is not None]
-    if failed:
-        name, error = failed[0]
-        error.add_note(
-            f"{len(failed)} of {len(items)} encodings failed, first {name!r}; the others are kept "
-            f"in {part}: mend the cause and run again"
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {str(path.parent)!r}; make it, or write elsewhere")
+    with _alone(path):
+        if path.exists():
+            _check_same(_read_header(path), made)
+            return Encodings.open(path)
+        made["versions"] = provenance()
+        part = _part_of(path)
+        header = _begun(part, made)
+        outcomes: list[Outcome[tuple[int, str, Item], None]] = run(
+            partial(_encode_row, header.place, encode),
+            [(int(row), ids[row], items[row]) for row in _missing_rows(header)],
+            label="encoding",
+            workers=workers,
+            verbose=verbose,
         )
-        raise error
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+        failed = [(each.item[1], each.error) for each in outcomes if each.error is not None]
+        if failed:
+            name, error = failed[0]
+            error.add_note(
+                f"{len(failed)} of {len(items)} encodings failed, first {name!r}; the others are "
+                f"kept in {part}: mend the cause and run again"
+            )
+            raise error
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
     return Encodings.open(path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the same file; the lock's file stays, and is empty."""
+    try:
+        with locked(_lock_of(path)):
+            yield
+    except Busy as error:
+        raise BlockingIOError(
+            f"{str(path)!r} must be written by one process at a time, got {error}, which is at it; "
+            "wait for its end, or encode into another file"
+        ) from None
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def _part_of(path: Path) -> Path:
+    """Where rows stand until all are done."""
+    return path.with_name(f"{path.name}.part")
+
+
+def _begun(part: Path, made: dict[str, Any]) -> _Header:
+    """Header of the file that rows go to: of an earlier run's, or of a new one."""
+    if part.exists():
+        try:
+            header = _read_header(part)
+        except ValueError as error:
+            warnings.warn(f"{error}; it is encoded from the start", stacklevel=3)
+        else:
+            _check_same(header, made)
+            return header
+    with whole_file(part) as temporary:
+        _create(temporary, **made)
+    return _read_header(part)
 
 
 class _Place(NamedTuple):
@@ -254,28 +301,42 @@ def _create(
 def _read_header(path: Path) -> _Header:
     """Read and check all but the numbers."""
     if not path.exists():
-        raise FileNotFoundError(f"no file of encodings {str(path)!r}; encode the data set first")
+        raise FileNotFoundError(f"no file of encodings {str(path)!r}; {_why_absent(path)}")
     try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise ValueError(f"its form is {file.attrs.get('format')!r}, not {FORMAT!r}")
-            values, checksums = file["encodings"], file["checksums"]
+        with open_hdf5(path) as file:
+            form = file.attrs.get("format")
+            if not isinstance(form, str) or form != FORMAT:
+                raise ValueError(f"its form is {form!r}, not {FORMAT!r}")
+            values, checksums = dataset(file, "encodings"), dataset(file, "checksums")
             offsets = values.id.get_offset(), checksums.id.get_offset()
-            ids = tuple(file["ids"].asstr()[:].tolist())
+            ids = tuple(dataset(file, "ids").asstr()[:].tolist())
             settings = json.loads(file.attrs["settings"])
             versions = json.loads(file.attrs["versions"])
-            fits = values.shape == (len(ids), values.shape[1]) and checksums.shape == (len(ids),)
+            if not isinstance(settings, dict) or not isinstance(versions, dict):
+                raise ValueError("its settings or versions are no dictionary")
+            fits = values.shape[:1] == checksums.shape == (len(ids),) and values.ndim == 2
             if not fits or (values.dtype, checksums.dtype) != ("<f4", "<i8") or None in offsets:
                 raise ValueError("its rows are not float32 and int64, each in one piece, one an id")
             n_columns = values.shape[1]
-            if path.stat().st_size < offsets[0] + 4 * values.size:
+            ends = offsets[0] + 4 * values.size, offsets[1] + 8 * checksums.size
+            if path.stat().st_size < max(ends):
                 raise ValueError("it ends before its last row")
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # whatever a broken file sets off in HDF5
         raise ValueError(
             f"{str(path)!r} must be a file of encodings, got another or a broken one: {error}; "
             "delete it and encode again"
         ) from error
     return _Header(_Place(path, n_columns, *offsets), ids, settings, versions)
+
+
+def _why_absent(path: Path) -> str:
+    """What to do about a file that is not there."""
+    writer = holder(_lock_of(path))
+    if writer is not None:
+        return f"{writer} is writing it: wait until it is finished"
+    if _part_of(path).exists():
+        return f"{_part_of(path).name!r} is not finished: run the encoding again"
+    return "encode the data set first"
 
 
 def _map(header: _Header, *, what: str = "values") -> np.ndarray:

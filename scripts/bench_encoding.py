@@ -71,7 +71,7 @@ def real_rows(golden: Path) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     parts = []
     for name in ("mbhx", "mbhy"):
-        rows = np.concatenate([np.load(file)[name] for file in files])
+        rows = np.concatenate([np.load(file, allow_pickle=False)[name] for file in files])
         parts.append(random.permutation(rows))
     pca = PCA().fit(np.concatenate(parts))
     return pca.transform(parts[0]), pca.transform(parts[1])

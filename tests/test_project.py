@@ -138,6 +138,18 @@ def test_every_command_explains_itself(command: str, project: Path) -> None:
     assert "Usage: trajfuse" in done.stdout
 
 
+def test_a_crash_in_native_code_says_where(project: Path) -> None:
+    """As of a decoder; into a folder of results it costs a worker, and its video alone."""
+    code = (
+        "import faulthandler, sys; from compare import cli; "
+        "cli.app = lambda *_, **__: faulthandler._sigsegv(); cli.main(['idt', 'extract'])"
+    )
+    done = run(sys.executable, "-c", code, cwd=project)
+    assert done.returncode == -11
+    assert "Fatal Python error: Segmentation fault" in done.stderr
+    assert "in main" in done.stderr
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_run_as_modules(package: str, project: Path) -> None:
     done = run(sys.executable, "-m", package, "--help", cwd=project)

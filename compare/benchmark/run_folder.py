@@ -106,7 +106,7 @@ def _require_same_run(path: Path, identity: Mapping[str, Any]) -> None:
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))["identity"]
         differing = [name for name in identity if earlier.get(name) != identity[name]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{str(path)!r} must describe a run, got something else; choose another folder"
         ) from error

@@ -65,7 +65,7 @@ def read_spec(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"spec must be a TOML file, got {str(path)!r}, which is no file")
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"spec must be a TOML file, got {str(path)!r}: {error}") from error
     unknown = [key for key in given if key not in KEYS]
     if unknown:

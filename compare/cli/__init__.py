@@ -7,6 +7,7 @@ Help has to answer at once: these modules import the command-line library alone,
 from __future__ import annotations
 
 import errno
+import faulthandler
 import importlib
 import sys
 import traceback
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # a decoder that crashes in native code says where
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning

@@ -272,6 +272,7 @@ def _print(tables: Sequence[ScoreTable], rules: Sequence[FusionRule], learning: 
     """Print what each table gets right, and under what weights rules were fused."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from compare import fusion
 
@@ -294,7 +295,7 @@ def _print(tables: Sequence[ScoreTable], rules: Sequence[FusionRule], learning: 
             cells += [f"{100 * top_one(table, truth):.2f}", error]
         weights = table.provenance.get("weights", {}) if table.method in by_name else {}
         cells.append(" ".join(f"{name} {share:.3g}" for name, share in weights.items()))
-        shown.add_row(*cells)
+        shown.add_row(*(Text(cell) for cell in cells))
     console = Console()
     console.print(shown)
     notes = {t.provenance["protocol"] for t in tables if "protocol" in t.provenance}

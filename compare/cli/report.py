@@ -70,6 +70,7 @@ def report(
 ) -> None:
     """Write the report of a run or of score tables: HTML, Markdown, LaTeX, CSV."""
     from compare import report as reports
+    from idt.paths import leads_outside
 
     run = Path(sources[0]) if len(sources) == 1 and labels is None else None
     stored = None if run is None else reports.read_run(run)
@@ -84,7 +85,7 @@ def report(
     known = read_labels(labels, form)
     paths = reports.read_places(labels) if run is not None else {}
     if videos is not None:
-        paths = {id: videos / id for id in known.truth}
+        paths = {id: videos / id for id in known.truth if not leads_outside(id)}
     tables = read_tables(sources)
     if stored is not None:
         tables = _finished(tables, stored)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from compare.datasets.dataset import Dataset, Split, Video, joined, named
 from compare.datasets.folds import DEFAULT_FOLDS, group_folds, splits_by_value, text_of_folds
+from idt.paths import leads_outside
 
 Row = tuple[int, dict[str, str]]  # line in the file, cells by column
 
@@ -145,12 +145,6 @@ def _videos_of_rows(
             f"not: {joined(missing)}"
         )
     return videos
-
-
-def leads_outside(path: str) -> bool:
-    """Say whether a path is absolute or climbs."""
-    parts = PurePosixPath(path.replace("\\", "/"))
-    return parts.is_absolute() or ".." in parts.parts or bool(re.match("[A-Za-z]:", path))
 
 
 def _column_split(videos: Sequence[Video], rows: Sequence[Row]) -> Split:

@@ -77,7 +77,12 @@ def load(
         )
     if must_exist and "videos" in takes and videos is None:
         raise ValueError(f"videos must be given for data of form {form!r}: the folder of its clips")
-    return reader(data, given | {"seed": seed, "must_exist": must_exist})
+    try:
+        return reader(data, given | {"seed": seed, "must_exist": must_exist})
+    except ValueError as error:
+        if data.name not in str(error):  # many a rule of data sets knows no file
+            error.add_note(f"(data set {str(data)!r})")
+        raise
 
 
 def _form_of(data: Path) -> str:

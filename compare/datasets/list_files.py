@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from compare.datasets.class_folders import compiled
-from compare.datasets.csv_file import leads_outside, read_csv, require_columns
+from compare.datasets.csv_file import read_csv, require_columns
 from compare.datasets.dataset import Dataset, Split, Video, named
 from compare.datasets.folds import natural
 from compare.datasets.official import lines_of
 from compare.datasets.places import kept, locate
+from idt.paths import leads_outside
 
 TESTED = ("test", "testing", "val", "validate", "validation")  # in the place of train in a name
 NUMBERED_CLASS = re.compile(r"\s*\d+[\s,]+(.+)")
@@ -151,7 +152,7 @@ def kinetics(
                 raise ValueError(f"{str(table)!r} line {line} must have a label, got an empty cell")
             try:
                 start, end = (round(float(row[key])) for key in ("time_start", "time_end"))
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise ValueError(f"{str(table)!r} line {line} must give times: {error}") from error
             id = f"{row['label']}/{row['youtube_id']}_{start:06}_{end:06}"
             sides.setdefault(side, []).append(Video(Path(id), id, row["label"], row["youtube_id"]))
@@ -178,10 +179,10 @@ def kinetics(
 def _read_list(path: Path, prefix: str, videos: str | Path | None) -> Iterator[tuple[str, int]]:
     """(id, label) of each line."""
     rows = [line.split() for line in lines_of(path)]
-    framed = all(len(row) > 2 and row[-2].isdigit() for row in rows)
+    framed = all(len(row) > 2 and row[-2].isdecimal() for row in rows)
     for row in rows:
         listed = " ".join(row[: -2 if framed else -1])
-        if not listed or not row[-1].isdigit():
+        if not listed or not row[-1].isdecimal():
             raise ValueError(
                 f"{str(path)!r} must hold lines PATH LABEL or PATH FRAMES LABEL, got "
                 f"{' '.join(row)!r}"
@@ -203,6 +204,11 @@ def _read_list(path: Path, prefix: str, videos: str | Path | None) -> Iterator[t
 
 def _class_names(labels: dict[str, int], classes: str | Path | None) -> list[str]:
     n_classes = max(labels.values()) + 1
+    if n_classes > len(labels):  # before as many names are made up
+        raise ValueError(
+            f"labels must be numbers from 0 of classes that have videos, got {n_classes - 1} in a "
+            f"list of {len(labels)} videos"
+        )
     if classes is not None:
         rows = lines_of(Path(classes))
         numbered = [NUMBERED_CLASS.fullmatch(row) for row in rows]

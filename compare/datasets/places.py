@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compare.datasets.dataset import Split, Video, named
+from idt.paths import leads_outside
 from idt.video import VIDEO_SUFFIXES
 
 
@@ -47,6 +48,10 @@ def locate(
     by_name: dict[str, list[Path]] | None = None
     found, missing, renamed = [], [], 0
     for clip in clips:
+        if leads_outside(clip.id):
+            raise ValueError(
+                f"lists must name videos below {str(root)!r}, got {clip.id!r}; mend the list"
+            )
         place = root / clip.id
         if not place.exists():
             if by_name is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from compare.datasets.dataset import joined, named
@@ -141,7 +142,7 @@ def _files(folders: Mapping[str, Folder]) -> list[Finding]:
     gaps = []
     for name, folder in folders.items():
         for stream, each in folder.numbers.items():
-            absent = sorted(set(range(each[0], each[-1] + 1)) - set(each))
+            absent = [n + 1 for n, after in pairwise(each) if after > n + 1]
             if absent:
                 gaps.append(f"{name} ({stream} {absent[0]})")
     empty = [f"{name}/{file}" for name, folder in folders.items() for file in folder.empty]

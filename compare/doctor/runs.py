@@ -38,7 +38,9 @@ def examine_run(folder: str | Path, *, dataset: Dataset | None = None) -> list[F
     try:
         identity = json.loads((folder / run_folder.RUN_FILE).read_text("utf-8"))["identity"]
         seed, version = identity["seed"], identity["version"]
-    except (OSError, ValueError, KeyError, TypeError):
+        if not isinstance(seed, int):
+            raise TypeError(f"seed is {seed!r}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         text = f"{str(folder)!r} is not the folder of a run: no {run_folder.RUN_FILE} that tells"
         return [Finding("run", "error", text, "give the folder that --out named")]
     tables, broken = _read(folder)

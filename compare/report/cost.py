@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from compare.benchmark.effort import trained_before
+from compare.datasets.csv_file import read_csv
 from compare.scores import ScoreTable
 
 COLUMNS = ("method", "fit_seconds", "score_seconds", "memory_gib", "parameters", "pretraining")
@@ -72,30 +72,26 @@ def read_costs(path: str | Path) -> dict[str, Cost]:
     ValueError
         Another column, a method twice, or what is no number of 0 or more, with the line.
     """
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        unknown = [column for column in columns if column not in COLUMNS]
-        if "method" not in columns or unknown:
-            raise ValueError(
-                f"{str(path)!r} must have columns among {', '.join(COLUMNS)}, with method, "
-                f"got {', '.join(columns) or 'none'}"
-            )
-        found: dict[str, Cost] = {}
-        for line, row in enumerate(reader, start=2):
-            where = f"{str(path)!r} line {line}"
-            if row["method"] in found:
-                raise ValueError(
-                    f"{where} must name a method of its own, got {row['method']!r} again"
-                )
-            memory = _number(row.get("memory_gib"), where)
-            found[row["method"]] = Cost(
-                fit_seconds=_number(row.get("fit_seconds"), where),
-                score_seconds=_number(row.get("score_seconds"), where),
-                memory_bytes=None if memory is None else memory * 2**30,
-                parameters=_number(row.get("parameters"), where),
-                pretraining=row.get("pretraining") or None,
-            )
+    columns, rows = read_csv(Path(path))
+    unknown = [column for column in columns if column not in COLUMNS]
+    if "method" not in columns or unknown:
+        raise ValueError(
+            f"{str(path)!r} must have columns among {', '.join(COLUMNS)}, with method, "
+            f"got {', '.join(columns) or 'none'}"
+        )
+    found: dict[str, Cost] = {}
+    for line, row in rows:
+        where = f"{str(path)!r} line {line}"
+        if row["method"] in found:
+            raise ValueError(f"{where} must name a method of its own, got {row['method']!r} again")
+        memory = _number(row.get("memory_gib"), where)
+        found[row["method"]] = Cost(
+            fit_seconds=_number(row.get("fit_seconds"), where),
+            score_seconds=_number(row.get("score_seconds"), where),
+            memory_bytes=None if memory is None else memory * 2**30,
+            parameters=_number(row.get("parameters"), where),
+            pretraining=row.get("pretraining") or None,
+        )
     return found
 
 

@@ -13,6 +13,8 @@ from compare.benchmark import Role
 from compare.datasets.csv_file import read_csv
 from compare.report.study import Study
 
+# What JSON of another form sets off when it is taken apart.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 RESULTS, LABELS = "results.json", "labels.csv"
 
 
@@ -87,7 +89,7 @@ def read_run(folder: str | Path) -> Stored:
                 "versions": {str(k): str(v) for k, v in said["versions"].items()},
             },
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{str(path)!r} must be what a run writes, got something else ({error}); run it again"
         ) from error

@@ -20,7 +20,9 @@ def terminal_table(run: Run) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         collapse_padding=True,
-        title=f"{run.dataset.name}: accuracy in %, 95 % intervals by {' and '.join(intervals)}",
+        title=Text(
+            f"{run.dataset.name}: accuracy in %, 95 % intervals by {' and '.join(intervals)}"
+        ),
         title_style="",
         caption="class: mean over classes; time: fit and score",
     )

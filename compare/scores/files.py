@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from idt.arrays import read_npz as read_arrays
 from idt.jobs import whole_file
 
 if TYPE_CHECKING:
@@ -58,15 +57,13 @@ _Parts = tuple[tuple[str, ...], tuple[str, ...], np.ndarray, dict[str, Any]]
 def read_npz(path: Path) -> _Parts:
     """Return ids, classes, scores and description of an ``.npz`` file."""
     try:
-        with zipfile.ZipFile(path):  # np.load would take any other array file for a table
-            pass
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ("ids", "classes", "scores") if name not in file]
-            if missing:
-                raise ValueError(f"it must hold arrays ids, classes and scores, got {file.files}")
-            ids, classes, scores = file["ids"], file["classes"], file["scores"]
-            about = str(file["about"][()]) if "about" in file else "{}"
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        found = read_arrays(path)
+        missing = [name for name in ("ids", "classes", "scores") if name not in found]
+        if missing:
+            raise ValueError(f"it must hold arrays ids, classes and scores, got {[*found]}")
+        ids, classes, scores = found["ids"], found["classes"], found["scores"]
+        about = str(found["about"][()]) if "about" in found else "{}"
+    except (ValueError, OSError) as error:
         raise ValueError(f"{str(path)!r} is no table of scores: {error}") from error
     for name, values in (("ids", ids), ("classes", classes)):
         if values.ndim != 1 or values.dtype.kind != "U":
@@ -115,11 +112,17 @@ def read_csv(path: Path) -> _Parts:
 def _parsed_about(text: str, path: Path) -> dict[str, Any]:
     try:
         about = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} must describe itself in JSON: {error}") from error
     if not isinstance(about, dict) or about.get("format", FORMAT) != FORMAT:
         raise ValueError(
             f"{str(path)!r} must be of format {FORMAT}, got {text[:60]!r}; "
             "it was written by another version"
         )
+    texts = [about.get(name, "") for name in ("kind", "method", "split")]
+    told = about.get("provenance", {})
+    if not all(isinstance(each, str) for each in texts) or not isinstance(told, dict):
+        raise ValueError(f"{str(path)!r} must tell kind, method and split as texts, got {texts}")
+    if not isinstance(told.get("versions", {}), dict):
+        raise ValueError(f"{str(path)!r} must tell versions by package, got {told['versions']!r}")
     return about

@@ -24,7 +24,6 @@ import csv
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +33,14 @@ import numpy as np
 
 from compare.scores import pickled
 from compare.scores.files import CSV_MARK
+from idt.arrays import read_header, read_members
+from idt.matlab import read_mat
 
 MAX_BYTES = pickled.MAX_BYTES  # of one array, unpacked
+MAX_LABEL = 1 << 31
 NAME_COLUMNS = ("id", "name", "video", "video_id", "path", "filename")
 SAMPLE_NAMES = ("filename", "video_id", "frame_dir", "img_key", "id")  # of mmaction2's dictionaries
-BROKEN = (ValueError, OSError, EOFError, MemoryError, KeyError, TypeError, zlib.error)
+BROKEN = (ValueError, OSError, MemoryError, KeyError, TypeError, csv.Error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ def read(path: str | Path, *, variable: str | None = None) -> Foreign:
         )
     try:
         return readers[path.suffix](path, variable)
-    except (*BROKEN, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise ValueError(f"{str(path)!r} is no file of scores: {_text(error)}") from error
 
 
@@ -99,25 +101,21 @@ def is_table(path: str | Path) -> bool:
     if path.suffix == ".csv" and path.is_file():
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             return file.readline(len(CSV_MARK) + 1).startswith(CSV_MARK)
-    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
+    if path.suffix != ".npz" or not path.is_file():
         return False
-    with zipfile.ZipFile(path) as archive:
-        return {"ids.npy", "classes.npy", "scores.npy"} <= set(archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"ids.npy", "classes.npy", "scores.npy"} <= set(archive.namelist())
+    except Exception:  # of a broken archive; whoever reads it says what is wrong
+        return False
 
 
 def _read_npz(path: Path, variable: str | None) -> Foreign:
-    with zipfile.ZipFile(path) as archive:
-        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
-        wanted = variable or "scores"
-        if wanted not in sizes:
-            raise ValueError(f"it must hold an array {wanted!r}, got {', '.join(sizes) or 'none'}")
-        names = [name for name in (wanted, "labels", "names") if name in sizes]
-        if sum(sizes[name] for name in names) > MAX_BYTES:
-            raise ValueError(
-                f"its arrays must have at most {MAX_BYTES} bytes, got "
-                f"{sum(sizes[name] for name in names)} unpacked"
-            )
-        found = {name: _array(archive.read(f"{name}.npy")) for name in names}
+    wanted = variable or "scores"
+    members = read_members(path, (wanted, "labels", "names"), limit=MAX_BYTES)
+    if wanted not in members:
+        raise ValueError(f"it must hold an array {wanted!r}, got {', '.join(members) or 'none'}")
+    found = {name: _array(bytes(content)) for name, content in members.items()}
     return Foreign(
         scores=_averaged(found[wanted]),
         names=_texts(found["names"]) if "names" in found else None,
@@ -160,17 +158,7 @@ def _item(sample: Mapping[Any, Any], keys: Sequence[str], *, optional: bool = Fa
 
 
 def _read_mat(path: Path, variable: str | None) -> Foreign:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
-    except NotImplementedError as error:
-        raise ValueError("it must be of MATLAB 5 form; save it with '-v7'") from error
-    except MatReadError as error:
-        raise ValueError(str(error)) from error
-    except Exception as error:  # scipy's reader raises anything on a broken file
-        raise ValueError(f"it must be whole: {_text(error)}") from error
+    content = read_mat(path, limit=MAX_BYTES)
     numbers = {k: v for k, v in content.items() if v.dtype.kind in "fiu" and v.ndim == 2}
     matrices = [name for name, value in numbers.items() if min(value.shape) > 1]
     if variable is None and len(matrices) != 1:
@@ -212,13 +200,6 @@ def _read_csv(path: Path, variable: str | None) -> Foreign:
 def _array(content: bytes) -> np.ndarray:
     """One array in NumPy's own form; pickled objects through the allow-list."""
     stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read_header is None:
-        raise ValueError(f"arrays must be of form 1.0 or 2.0, got {version}")
     shape, fortran, dtype = read_header(stream)
     rest = content[stream.tell() :]
     if dtype.hasobject:
@@ -264,7 +245,7 @@ def _labels(values: Any) -> np.ndarray:
     if any(each.size != 1 or each.dtype.kind not in "iuf" for each in flat):
         raise ValueError("labels must be one number per video; several per video are not read")
     labels = np.array([each[0] for each in flat], dtype=np.float64)
-    if not (labels == np.round(labels)).all():
+    if not (np.abs(labels) < MAX_LABEL).all() or not (labels == np.round(labels)).all():
         raise ValueError("labels must be whole numbers")
     return labels.astype(np.int64)
 

@@ -113,6 +113,16 @@ def read_listing(
         There is no such list, or it cannot be read; says which line and why.
     """
     path = Path(path)
+    try:
+        return _read(path, classes, split, part)
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{str(path)!r} is no list that can be used: {error}") from error
+
+
+def _read(path: Path, classes: Sequence[str] | None, split: int | None, part: str) -> Listing:
+    """Read a list of any of the forms."""
     if path.is_dir():
         return _read_official(path, split, part)
     if path.suffix == ".csv" and path.is_file():

@@ -11,7 +11,7 @@ import numpy as np
 
 from deep import flow as optical
 from deep.clips import Clip
-from deep.data.storing import Stored
+from deep.data.storing import Stored, open_stored
 
 CROPS = ("jitter", "corners", "random")
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)  # of the shorter side, Wang et al., ECCV 2016, section 4.1
@@ -143,9 +143,9 @@ def read_clip(
     size = (view.height, view.width) if view.own_size else (cutting.size, cutting.size)
     n_segments, n_images = clip.frames.shape
     rgb = np.empty((n_segments, 3, n_images, *size), np.float32)
-    with h5py.File(stored.frames) as file:
+    with open_stored(stored.frames, "frames") as kept:
         for segment, image in np.ndindex(n_segments, n_images):
-            pixels = _cut(file["frames"][clip.frames[segment, image]], view, size)
+            pixels = _cut(kept[clip.frames[segment, image]], view, size)
             rgb[segment, :, image] = pixels.transpose(2, 0, 1) / np.float32(255)
     n_fields = clip.fields.shape[1] + clip.backward.shape[1]
     if not n_fields:
@@ -214,16 +214,16 @@ def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray
     """Flow of each chunk, float32 (time, row, column, 2): forward, then backward."""
     if stored.flow is None:
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
-    with h5py.File(stored.flow) as file:
+    with open_stored(stored.flow, "flow") as kept:
         for forward, backward in zip(clip.fields, clip.backward, strict=True):
-            motion = _read_flow(file["flow"], forward, slice(0, 2), cutting.bound)
+            motion = _read_flow(kept, forward, slice(0, 2), cutting.bound)
             if len(backward):
-                if file["flow"].shape[-1] < 4:
+                if kept.shape[-1] < 4:
                     raise ValueError(
                         f"stored must have flow backward, got none for {stored.video}; give "
                         "`store` flow with backward=True"
                     )
-                away = _read_flow(file["flow"], backward, slice(2, 4), cutting.bound)
+                away = _read_flow(kept, backward, slice(2, 4), cutting.bound)
                 motion = np.concatenate([motion, away])
             means = np.array([cv2.mean(field)[:2] for field in motion], np.float32)
             if clip.along_paths:

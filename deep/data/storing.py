@@ -20,6 +20,7 @@ from deep import flow as optical
 from deep.data.given import given_fields, given_flow
 from deep.flow import FlowFolder, FlowSettings
 from idt import jobs, video
+from idt.arrays import BrokenArrayError, dataset, open_hdf5
 
 FRAMES_VERSION = 1  # raised when the same settings give other bytes
 
@@ -95,7 +96,7 @@ def store(
     frames_file = folder / f"{_key(settings)}.frames.h5"
     flow_file = None
     with ExitStack() as files:
-        known = _is_made_by(frames_file, settings)
+        known = _is_made_by(frames_file, "frames", settings)
         if known:
             images = _stored_frames(frames_file)
         else:
@@ -108,14 +109,13 @@ def store(
                 places = [each[0].parent for each in (beside.x, beside.y) if each]
                 flow_settings["beside"] = [_identity(place) for place in places]
             flow_file = folder / f"{_key(flow_settings)}.flow.h5"
-            if not _is_made_by(flow_file, flow_settings):
+            if not _is_made_by(flow_file, "flow", flow_settings):
                 rows = files.enter_context(_rows(flow_file, "flow", flow_settings))
                 _keep_flow(rows, images, flow, beside, device=device)
         if not known:
             for _ in images:  # what the flow had no need for
                 pass
-    with h5py.File(frames_file) as opened:
-        n_frames, height, width, _ = opened["frames"].shape
+    n_frames, height, width, _ = _shape(frames_file, "frames")
     return Stored(path, frames_file, flow_file, n_frames, height, width)
 
 
@@ -170,8 +170,8 @@ def read_frames(stored: Stored, n_frames: int) -> np.ndarray:
         RGB in [0, 1] at the stored size.
     """
     middles = (np.arange(n_frames) + 0.5) * stored.n_frames / n_frames
-    with h5py.File(stored.frames) as opened:
-        images = np.stack([opened["frames"][int(index)] for index in middles])
+    with open_stored(stored.frames, "frames") as kept:
+        images = np.stack([kept[int(index)] for index in middles])
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) / np.float32(255)
 
 
@@ -239,8 +239,8 @@ def _keep_flow(
 
 
 def _stored_frames(path: Path) -> Iterator[np.ndarray]:
-    with h5py.File(path) as opened:
-        yield from opened["frames"]
+    with open_stored(path, "frames") as kept:
+        yield from kept
 
 
 def _key(settings: dict[str, Any]) -> str:
@@ -248,12 +248,40 @@ def _key(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _is_made_by(path: Path, settings: dict[str, Any]) -> bool:
+@contextmanager
+def open_stored(path: Path, name: str) -> Iterator[h5py.Dataset]:
+    """Open what `store` wrote, ``frames`` or ``flow``: uint8 (frame, row, column, channel).
+
+    Raises
+    ------
+    ValueError
+        It is broken; the message says what to do.
+    """
+    try:
+        with open_hdf5(path) as opened:
+            kept = dataset(opened, name)
+            if kept.dtype != np.uint8 or kept.ndim != 4 or not kept.size:
+                raise BrokenArrayError(f"{name} are {kept.dtype} {kept.shape}")
+            yield kept
+    except (OSError, RuntimeError, BrokenArrayError) as error:
+        raise ValueError(
+            f"{str(path)!r} must be what was stored of a video, got a broken file ({error}); "
+            "delete it and run again"
+        ) from error
+
+
+def _shape(path: Path, name: str) -> tuple[int, ...]:
+    """Shape of stored images."""
+    with open_stored(path, name) as kept:
+        return kept.shape
+
+
+def _is_made_by(path: Path, name: str, settings: dict[str, Any]) -> bool:
     """Say whether a cache file is there, whole, and says that these settings made it."""
     try:
-        with h5py.File(path) as opened:
-            return bool(json.loads(opened.attrs["settings"]) == settings)
-    except (OSError, KeyError, ValueError):
+        with open_stored(path, name) as kept:
+            return bool(json.loads(kept.file.attrs["settings"]) == settings)
+    except (KeyError, TypeError, ValueError):
         return False
 
 

@@ -21,7 +21,7 @@ from deep.train import reproducible
 from idt.codebook.videos import Batch
 from idt.descriptors import DESCRIPTORS
 from idt.extract import Extraction, ExtractOptions
-from idt.jobs import file_key, progress, run
+from idt.jobs import Workers, file_key, progress, run
 from idt.mirror import mirrored
 from idt.recogniser.tracks import Files, Tracks
 from idt.trajectories import TableWriter, Trajectories, provenance
@@ -166,7 +166,7 @@ class DeepTracks(Tracks):
         videos: Sequence[str | Path],
         folder: Path,
         *,
-        workers: jobs.Workers = 1,
+        workers: Workers = 1,
         verbose: bool = False,
     ) -> list[Files]:
         """Track, compute maps and pool them where it is not done yet; the files of each video."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-from deep import data, models, weights
+from deep import backbones, data, models, weights
 from deep import device as devices
 from deep.data import Stored
 from deep.flow import FlowSettings, check_fingerprint
@@ -27,6 +28,9 @@ from deep.recogniser.plan import (
 )
 from deep.train import check_board, distributed, reproducible, train
 from idt import jobs
+
+# What settings that describe no network set off in building one.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -402,17 +406,27 @@ class NetworkRecogniser:
         """
         place = devices.chosen(device)
         tensors, stored = weights.load(path)
-        arguments, names = trained.arguments(stored, path)
-        arguments["recipe"] |= protocol_options(protocol)
-        arguments |= {"precision": precision} if precision else {}
         common: dict[str, Any] = {
             "device": device,
             "workers": workers,
             "verbose": verbose,
             "cache": cache,
         }
-        loaded = cls(**arguments, **common)
-        loaded.class_names_ = names
+        try:
+            arguments, names = trained.arguments(stored, path)
+            arguments["recipe"] |= protocol_options(protocol)
+            arguments |= {"precision": precision} if precision else {}
+            loaded = cls(**arguments, **common)
+            loaded.class_names_ = names
+            loaded._settle()
+            module = models.load(loaded.model)
+            with torch.device("meta"):  # a size that is declared takes no memory before it fits
+                shown = module.build(len(loaded.class_names_), **loaded._build)
+        except UNREADABLE as error:
+            raise weights.WeightsError(
+                f"cannot read weights {str(path)!r}: its settings do not describe a network "
+                f"({error}); give a file that `trajfuse deep train` wrote"
+            ) from error
         if flow is not None:
             check_fingerprint(
                 flow.fingerprint(), loaded.flow.fingerprint(), owner=f"the network in {path}"
@@ -421,8 +435,7 @@ class NetworkRecogniser:
             fitting.check_class_names(
                 loaded.class_names_, class_names, owner=f"the network in {path}"
             )
-        loaded._settle()
-        module = models.load(loaded.model)
+        weights.check_fit(shown, tensors, source=str(path))
         network = module.build(len(loaded.class_names_), **loaded._build)
         weights.fit_into(network, tensors, source=str(path))
         devices.move(network, place)

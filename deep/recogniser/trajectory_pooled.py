@@ -183,7 +183,7 @@ options, stabilise, normalise, frame_steps, mirror, places, seed, workers, verbo
             trained = NetworkRecogniser.load(self.network)
             backbone = "/".join(backbones.pair(trained.backbone_))
             spec, cutting = trained.spec_, trained.cutting_
-            flow, side = trained.flow_ or FlowSettings(), trained.side
+            flow, side = trained.flow_ or FlowSettings(), trained.side_
         if "temporal" not in streams:
             spec, used_flow = replace(spec, stack=0, stacking="plain"), None
         else:

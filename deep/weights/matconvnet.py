@@ -13,18 +13,18 @@ input. Convolution is correlation there as in PyTorch.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 
 from deep.weights.stored import WeightsError
+from idt.matlab import read_mat
 
 VARIABLES = ("net", "layers", "params", "meta", "normalization")  # all others are left unread
+MAX_BYTES = 1 << 31  # of one variable: VGG-16 has half a gigabyte
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,8 @@ def read_matconvnet(path: str | Path) -> MatConvNet:
     if not path.is_file():
         raise FileNotFoundError(f"path must be a weight file, got {str(path)!r}; no such file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # variables that are no plain arrays are left unread
-            found = loadmat(path, variable_names=list(VARIABLES))
-    except NotImplementedError as error:
-        raise WeightsError(
-            f"cannot read weights {str(path)!r}: a MATLAB file of version 7.3; save it again with "
-            "save(..., '-v7')"
-        ) from error
-    except Exception as error:  # whatever a broken or hostile file sets off in the reader
+        found = read_mat(path, VARIABLES, limit=MAX_BYTES)
+    except (OSError, ValueError, MemoryError) as error:
         raise WeightsError(
             f"cannot read weights {str(path)!r}: not a whole MATLAB file ({error}); "
             "download it again"

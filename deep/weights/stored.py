@@ -71,7 +71,7 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"cannot read weights {str(path)!r}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"cannot read weights {str(path)!r}: the settings of the network are missing from its "
             "header; give a file that `trajfuse deep train` wrote"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
+
+from idt.arrays import BrokenArrayError, read_npz
 
 
 def read_homographies(path: str | Path) -> dict[int, np.ndarray]:
@@ -67,23 +67,16 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no homographies at {str(path)!r}; check the name")
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise TypeError("it holds a single array")
-            with archive:
-                found = archive.files
-                arrays = {name: archive[name] for name in names if name in found}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
+        arrays = read_npz(path)
+    except (OSError, BrokenArrayError) as error:
         raise ValueError(
             f"{str(path)!r} must be an .npz file with arrays {' and '.join(names)}, got one that "
-            f"cannot be read ({reason}); write it with numpy.savez"
+            f"cannot be read ({error}); write it with numpy.savez"
         ) from error
     for name in names:
         if name not in arrays:
             raise ValueError(
                 f"{str(path)!r} must hold arrays {' and '.join(names)}, got "
-                f"{', '.join(found) or 'none'}; add {name}"
+                f"{', '.join(arrays) or 'none'}; add {name}"
             )
     return arrays

@@ -77,8 +77,9 @@ def _print(measures: dict[str, float], title: str) -> None:
     """Print measures on standard output."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("measure", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("meaning")
@@ -86,5 +87,5 @@ def _print(measures: dict[str, float], title: str) -> None:
         kind, _, descriptor = name.partition("_")
         meaning = MEANINGS.get(name) or f"{descriptor}: {MEANINGS[kind]}"
         number = f"{value:.0f}" if name.startswith("n_") else f"{value:.4g}"
-        table.add_row(name, number, meaning)
+        table.add_row(Text(name), number, Text(meaning))
     Console().print(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from idt.arrays import read_npz
 from idt.codebook.mixture import DiagonalGMM
 from idt.codebook.pca import PCA
 from idt.codebook.rows import check_rows
@@ -34,6 +34,12 @@ class Fitted(Protocol):
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters, as JSON can hold them."""
 
+
+# What a head of other values than `settings` gives sets off in building.
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, ArithmeticError),
+    *(OSError, MemoryError, RecursionError),
+)
 
 T = TypeVar("T", bound=Fitted)
 
@@ -97,19 +103,16 @@ def read_fitted(
     if not path.is_file():
         raise FileNotFoundError(f"no {noun} at {str(path)!r}; fit and save one first")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("it is compressed")  # so no small file can grow in memory
-        with np.load(path, allow_pickle=False) as arrays:
-            head = json.loads(arrays["head"].tobytes())
-            if not isinstance(head, dict) or head.get("format") != form:
-                raise ValueError(f"it is not of the form {form!r}")
-            if not isinstance(head["descriptors"], dict) or not head["descriptors"]:
-                raise ValueError("it holds no descriptor")
-            if not isinstance(head["extraction"], dict | None):
-                raise ValueError("its settings of an extraction are none")
-            return build(head, arrays)
-    except (ValueError, KeyError, TypeError, OSError, MemoryError, zipfile.BadZipFile) as error:
+        arrays = read_npz(path, packed=False)
+        head = json.loads(arrays["head"].tobytes())
+        if not isinstance(head, dict) or head.get("format") != form:
+            raise ValueError(f"it is not of the form {form!r}")
+        if not isinstance(head["descriptors"], dict) or not head["descriptors"]:
+            raise ValueError("it holds no descriptor")
+        if not isinstance(head["extraction"], dict | None):
+            raise ValueError("its settings of an extraction are none")
+        return build(head, arrays)
+    except UNREADABLE as error:
         raise ValueError(
             f"{str(path)!r} must be a whole {noun}, got one that cannot be read ({error}); "
             "fit it again"

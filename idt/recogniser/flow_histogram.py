@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from idt.arrays import BrokenArrayError, read_npy
 from idt.descriptors import HOF
 from idt.flow import dis
 from idt.histogram import Votes, integrate
@@ -120,10 +121,23 @@ def _flow_histogram_into(folder: Path, grid: int, side: int, video: str | Path) 
     settings = {"grid": grid, "side": side, "versions": provenance()}
     path = folder / f"{Path(video).stem[:60]}-{file_key(video, settings)}.flow-hist.npy"
     if path.exists():
-        return np.load(path, allow_pickle=False)
+        return _kept_histogram(path, grid * grid * HOF.n_bins)
     histogram = _flow_histogram(video, grid, side)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, histogram)
+    return histogram
+
+
+def _kept_histogram(path: Path, n_columns: int) -> np.ndarray:
+    """Read a histogram that was kept, float32 (n_columns,)."""
+    try:
+        histogram = read_npy(path)
+        if histogram.shape != (n_columns,) or histogram.dtype != np.float32:
+            raise BrokenArrayError(f"it holds {histogram.dtype} {histogram.shape}")
+    except (OSError, BrokenArrayError) as error:
+        raise ValueError(
+            f"{str(path)!r} must be a kept flow histogram, got a broken one ({error}); delete it"
+        ) from error
     return histogram
 
 

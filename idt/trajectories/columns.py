@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -85,6 +86,17 @@ def ordered(names: Iterable[str]) -> list[str]:
     given = list(names)
     usual = [name for name in USUAL_DIMENSIONS if name in given]
     return usual + [name for name in given if name not in USUAL_DIMENSIONS]
+
+
+def plain_info(text: str) -> dict[str, Any]:
+    """Info out of a file's JSON, or ValueError."""
+    try:
+        info = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its info is nested too deeply") from error
+    if not isinstance(info, dict):
+        raise ValueError(f"its info is no dictionary but {text[:40]!r}")
+    return info
 
 
 def refusal(

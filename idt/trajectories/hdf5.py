@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, Rows, refusal
+from idt.arrays import BrokenArrayError, dataset, open_hdf5
+from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, Rows, plain_info, refusal
 
 FORMAT = "trajfuse trajectories 1"
 CHUNK_ROWS = 128  # the last chunk is written whole; small ones keep small tables small
@@ -58,19 +58,20 @@ def read(path: Path) -> Content:
 def read_origin(path: Path) -> tuple[dict[str, Any], set[str]]:
     """Read what made a file, and the dtypes of its descriptors, but no rows."""
     with _opened(path) as file:
-        return json.loads(file.attrs["info"]), {str(v.dtype) for v in file["descriptors"].values()}
+        group = file["descriptors"]
+        return plain_info(file.attrs["info"]), {str(dataset(group, name).dtype) for name in group}
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Open a file for reading; what it lacks is said in one line."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             form = file.attrs.get("format")
-            if form != FORMAT:
-                raise ValueError(f"its form is {form!r}, not {FORMAT!r}")
+            if not isinstance(form, str) or form != FORMAT:
+                raise BrokenArrayError(f"its form is {form!r}, not {FORMAT!r}")
             yield file
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # whatever a broken file sets off in HDF5
         raise refusal(path, error) from error
 
 
@@ -83,8 +84,7 @@ def _create_columns(group: h5py.Group, name: str, size: int, dtype: np.dtype) ->
 
 def _content(file: h5py.File) -> Content:
     """Everything that a file holds."""
-    descriptors = {
-        name: values[()].astype(np.float32) for name, values in file["descriptors"].items()
-    }
-    info: dict[str, Any] = json.loads(file.attrs["info"])
-    return file["meta"][()].astype(np.float32), descriptors, info
+    group = file["descriptors"]
+    descriptors = {name: dataset(group, name)[()].astype(np.float32) for name in group}
+    info = plain_info(file.attrs["info"])
+    return dataset(file, "meta")[()].astype(np.float32), descriptors, info

@@ -11,6 +11,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from idt.trajectories.columns import (
 LARGEST = 1e11  # a number of seven decimals still fits 64 bits
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 LONGEST = 22  # characters of such a number with its sign, point and tab
+MAX_LINE = 1 << 20  # characters, 47,000 numbers; a packed file without line ends could be endless
 GZIP_LEVEL = 1  # higher ones take longer than the extraction and save a tenth
 
 
@@ -148,10 +150,10 @@ def read(path: Path, *, dimensions: Mapping[str, int] | None = None) -> Rows:
     return meta, dict(zip(sizes, descriptors, strict=True))
 
 
-def _numbered(file: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+def _numbered(file: BufferedReader | gzip.GzipFile) -> Iterator[tuple[int, list[bytes]]]:
     """Lines, `BLOCK_ROWS` at a time, with the number of the first, from 1."""
     first = 1
-    remaining = iter(file)
+    remaining = iter(lambda: file.readline(MAX_LINE), b"")
     while lines := list(islice(remaining, BLOCK_ROWS)):
         yield first, lines
         first += len(lines)
@@ -174,6 +176,8 @@ def _parsed(path: Path, first: int, lines: Sequence[bytes], n_columns: int) -> n
 
 def _check_line(path: Path, number: int, line: bytes, n_columns: int) -> None:
     """Refuse a line with a reason, or find nothing wrong."""
+    if len(line) >= MAX_LINE:
+        raise refusal(path, f"line {number} has more than {MAX_LINE} characters")
     fields = line.split()
     if len(fields) != n_columns:
         raise refusal(

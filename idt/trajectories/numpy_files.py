@@ -6,9 +6,7 @@ with the table, and hold no pickles.
 
 from __future__ import annotations
 
-import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,10 +14,11 @@ import h5py
 import numpy as np
 from numpy.lib import format as npy_format
 
-from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, refusal
+from idt.arrays import read_npy as array_of
+from idt.arrays import read_npz as arrays_of
+from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, plain_info, refusal
 from idt.trajectories.hdf5 import blocks
 
-UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error)
 PERMISSIONS = 0o644 << 16  # of what `unzip` makes out of an archive's member
 
 
@@ -39,16 +38,11 @@ def write_npz(table: h5py.File, path: Path) -> None:
 def read_npz(path: Path) -> Content:
     """Read arrays by name; `info` may be missing."""
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise TypeError("it holds a single array")
-            with archive:
-                arrays = {name: archive[name] for name in archive.files}
-        info: dict[str, Any] = json.loads(str(arrays.pop("info", "{}")))
+        arrays = arrays_of(path)
+        info = plain_info(str(arrays.pop("info", "{}")))
         meta = arrays.pop("meta").astype(np.float32)
         return meta, {name: values.astype(np.float32) for name, values in arrays.items()}, info
-    except UNREADABLE as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise refusal(path, error) from error
 
 
@@ -72,9 +66,8 @@ def write_npy(table: h5py.File, path: Path) -> None:
 def read_npy(path: Path) -> Content:
     """Read records; the form has no place for the info."""
     try:
-        with path.open("rb") as file:
-            records = np.load(file, allow_pickle=False)
-        names = records.dtype.names if isinstance(records, np.ndarray) else None
+        records = array_of(path)
+        names = records.dtype.names
         if names is None or records.ndim != 1 or names[: len(META_COLUMNS)] != META_COLUMNS:
             raise TypeError(f"it must hold records of {', '.join(META_COLUMNS)} and descriptors")
         meta = np.empty((len(records), len(META_COLUMNS)), np.float32)
@@ -82,7 +75,7 @@ def read_npy(path: Path) -> Content:
             meta[:, column] = records[name]
         rest = names[len(META_COLUMNS) :]
         return meta, {name: records[name].astype(np.float32) for name in rest}, {}
-    except UNREADABLE as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise refusal(path, error) from error
 
 

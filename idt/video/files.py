@@ -33,6 +33,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 MAX_SIDE = 4096  # pixels; a header that claims more is refused before memory is taken
 BURST_BYTES = 1 << 21  # of frames that are decoded in a row before the first is given out
 LARGEST_SIDE = 16384  # pixels; what is scaled down has to be decoded first
+UNKNOWN_CODEC = "its header names no codec that can be decoded; re-encode it"
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
 )
@@ -353,6 +354,8 @@ def _decoded_by_av(path: Path, limit: int, threads: int | None) -> Iterator[np.n
             if not container.streams.video:
                 raise VideoError(path, "it has no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise VideoError(path, UNKNOWN_CODEC)
             stream.codec_context.thread_count = threads or 0
             _check_side(path, stream.codec_context.width, stream.codec_context.height, limit)
             for frame in container.decode(stream):

@@ -28,6 +28,8 @@ def coded_sizes(path: Path) -> Iterator[tuple[int, int] | None]:
                 return
             stream = container.streams.video[0]
             context = stream.codec_context
+            if context is None:  # a codec that PyAV does not know
+                return
             context.thread_count = 1  # more would tell the size late
             context.skip_frame = "ALL" if stream.codec.intra_only else "NONKEY"
             for packet in container.demux(stream):

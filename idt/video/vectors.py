@@ -24,7 +24,7 @@ import numpy as np
 from av.codec.context import Flags2
 from av.sidedata.sidedata import Type
 
-from idt.video.files import MAX_SIDE, VideoError, checked_path, size_change
+from idt.video.files import MAX_SIDE, UNKNOWN_CODEC, VideoError, checked_path, size_change
 
 VECTOR = np.dtype(  # FFmpeg's AVMotionVector
     [
@@ -135,6 +135,8 @@ def frames_with_vectors(path: str | Path) -> Iterator[CodecFrame]:
             if not container.streams.video:
                 raise VideoError(path, "it has no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise VideoError(path, UNKNOWN_CODEC)
             codec = stream.codec_context.name
             if stream.codec.intra_only:
                 raise _silent(path, codec)

@@ -204,6 +204,30 @@ def test_hostile_names_are_shown_and_not_run(n_splits: int) -> None:
     assert "<script>" not in markdown.replace("\\<", "")
 
 
+def test_hostile_texts_stay_within_their_attributes_and_cells() -> None:
+    """Ids are made of classes; reasons and commands come from outside, too."""
+    quoted = '"\' onload=alert(1) x="'
+    plain = make_run((quoted, f"</td>{HOSTILE}", "--><b>"), name=quoted)
+    run = replace(
+        plain,
+        excluded=(Unreadable(quoted + HOSTILE, f"{HOSTILE}\n</table>"),),
+        unable={quoted: HOSTILE},
+        command=f"trajfuse {quoted} {HOSTILE}",
+        versions={**plain.versions, quoted: HOSTILE},
+    )
+    page = Page(page_of(run))  # refuses attributes that run something, and tags that do not balance
+    assert page.count["script"] == 1
+    assert page.count["b"] == Page(page_of(make_run())).count["b"]
+    cells = {cell for table in page.tables for row in table for cell in row}
+    assert any(HOSTILE in cell for cell in cells)
+
+
+def test_names_in_the_terminal_are_no_markup() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(report.terminal_table(make_run(("[red]a", "[/b]", "c"), name="[/set] [bold]")))
+    assert "[/set] [bold]" in console.file.getvalue()
+
+
 def test_many_classes_become_heat_maps() -> None:
     classes = tuple(f"class {k:03d}" for k in range(101))
     run = make_run(classes, n_each=4)

@@ -158,7 +158,7 @@ def test_pickled_content_is_refused_and_not_run(tmp_path: Path) -> None:
     path, trace = tmp_path / "bad.npz", tmp_path / "trace"
     hostile = np.array([Hostile(trace)], dtype=object)
     np.savez(path, ids=hostile, classes=np.array(["x"]), scores=np.zeros((1, 1)))
-    with pytest.raises(ValueError, match=r"no table of scores: Object arrays cannot be loaded"):
+    with pytest.raises(ValueError, match=r"no table of scores: it holds pickled objects"):
         ScoreTable.load(path, kind="logit")
     assert not trace.exists()
 

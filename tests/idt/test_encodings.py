@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,10 @@ def broken(item: int) -> np.ndarray:
     return encoded(item)
 
 
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+
+
 def write(path: Path, encode=encoded, **changes: Any) -> Encodings:
     options = {"ids": IDS, "n_columns": N_COLUMNS, "settings": SETTINGS} | changes
     return encode_into(path, encode, range(len(options["ids"])), **options)
@@ -49,7 +56,7 @@ class TestWriting:
         assert found.ids == tuple(IDS)
         assert found.settings == {"codebook": "0123", "improved": True, "dimensions": [30, 96]}
         assert "trajfuse" in found.versions
-        assert [path.name for path in tmp_path.iterdir()] == ["set.h5"]
+        assert visible(tmp_path) == ["set.h5"]
         np.testing.assert_array_equal(found.rows_of(["c/5.avi", "a/1.avi"]), [4, 0])
 
     def test_any_reader_of_hdf5_reads_it(self, tmp_path: Path) -> None:
@@ -101,6 +108,67 @@ class TestWriting:
         made = []
         write(tmp_path / "set.h5", lambda item: made.append(item) or encoded(item))
         assert made == [1, 3]
+
+
+def slow(item: int) -> np.ndarray:
+    time.sleep(0.02)
+    return encoded(item)
+
+
+class TestInterference:
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads
+    def test_a_kill_at_any_moment_loses_no_row(self, tmp_path: Path) -> None:
+        fork = multiprocessing.get_context("fork")
+        write(tmp_path / "whole.h5")
+        path = tmp_path / "set.h5"
+        for wait in (0.0, 0.01, 0.03, 0.05):
+            process = fork.Process(target=write, args=(path, slow))
+            process.start()
+            time.sleep(wait)
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            assert not path.exists()
+        write(path)
+        assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        assert visible(tmp_path) == ["set.h5", "whole.h5"]
+
+    def test_a_second_writer_is_refused_and_readers_are_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "set.h5"
+
+        def meddled(item: int) -> np.ndarray:
+            with pytest.raises(BlockingIOError, match=f"got process {os.getpid()} on"):
+                write(path)
+            with pytest.raises(FileNotFoundError, match=f"process {os.getpid()} .* is writing it"):
+                Encodings.open(path)
+            return encoded(item)
+
+        write(path, meddled)
+        np.testing.assert_array_equal(Encodings.open(path).values[4], encoded(4))
+        assert visible(tmp_path) == ["set.h5"]
+
+    def test_a_part_that_is_broken_is_begun_anew(self, tmp_path: Path) -> None:
+        (tmp_path / "set.h5.part").write_bytes(bytes(1000))
+        with pytest.warns(UserWarning, match=r"set.h5.part.* it is encoded from the start"):
+            found = write(tmp_path / "set.h5")
+        found.check()
+
+    def test_a_part_that_nobody_writes(self, tmp_path: Path) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "set.h5", interrupted)
+        with pytest.raises(FileNotFoundError, match=r"'set.h5.part' is not finished"):
+            Encodings.open(tmp_path / "set.h5")
+
+    def test_settings_of_another_form(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "set.h5", "w") as file:
+            file.attrs["format"] = "trajfuse encodings 1"
+            file.attrs["settings"] = "[]"
+            file.attrs["versions"] = "{}"
+            file["ids"] = ["a", "b"]
+            file["checksums"] = np.zeros(2, "<i8")
+            file["encodings"] = np.zeros((2, 3), "<f4")
+        with pytest.raises(ValueError, match="settings or versions are no dictionary"):
+            Encodings.open(tmp_path / "set.h5")
 
 
 class TestRefusals:
