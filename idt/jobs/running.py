@@ -40,7 +40,7 @@ def run(
 
     An item whose worker dies, hangs or takes too much memory (see `WorkerPool`) is tried once more,
     in a new worker, and then counts as failed. SIGTERM, where nothing else handles it, ends the run
-    as Ctrl-C does: workers have three seconds to unwind.
+    as Ctrl-C does: workers have two seconds to unwind.
 
     Parameters
     ----------

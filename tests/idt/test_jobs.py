@@ -240,14 +240,14 @@ def test_a_stopped_pool_answers_every_future():
 
 
 RUNNING = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from idt.jobs import WorkerPool, run, whole_file
 
 def write(item):
     with whole_file(Path(sys.argv[1]) / f"{item}.txt") as path:
         path.write_text("half")
-        print("writing", flush=True)
+        os.write(1, b"writing\\n")  # at once: two workers share the pipe
         time.sleep(60)
 
 if __name__ == "__main__":
