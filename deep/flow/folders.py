@@ -200,7 +200,9 @@ def _parallel_streams(path: Path) -> dict[str, Files]:
     bases = [(path, Path())]  # folders that may hold u and v, and the video's place in them
     for root in path.parents[:DEPTH]:
         place = path.relative_to(root)
-        bases += [(root, place), (root, Path(*place.parts[1:]))]
+        bases.append((root, place))
+        if len(place.parts) > 1:
+            bases.append((root, Path(*place.parts[1:])))
     for root, place in bases:
         places = {name: root / letter / place for name, letter in COMPONENTS.items()}
         if any(place.is_dir() for place in places.values()):
@@ -241,7 +243,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
             and {"algorithm", "bound", "version"} <= set(record["flow"])
             and (
                 record["flow"]["bound"] is not None
-                or np.shape(record["bounds"]) == (record["n_fields"], 2)
+                or np.array(record["bounds"], np.float32).shape == (record["n_fields"], 2)
             )
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

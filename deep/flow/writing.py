@@ -80,7 +80,7 @@ def write_folder(
     base
         Number of the first file, 0 or 1.
     form
-        ``jpg`` of quality 95, or ``png``, which changes nothing and takes about twice the room.
+        ``jpg`` of quality 95, or ``png``, which changes nothing and takes 2 to 4 times the room.
     device
         As for `fields`.
     source

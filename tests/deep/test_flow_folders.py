@@ -167,6 +167,7 @@ def test_flow_that_does_not_say_what_made_it_must_be_named(tmp_path: Path) -> No
     assert store(folder, folder=tmp_path / "cache", side=40).flow is None  # frames alone are fine
     plain = tmp_path / "plain"
     write_image(plain / "img_00001.png", 0)
+    write_image(tmp_path / "u" / "other" / "img_00001.png", 0)  # flow of another video
     with pytest.raises(VideoError, match="flow of 'given:test' must lie beside its images"):
         store(plain, folder=tmp_path / "cache", side=40, flow=GIVEN)
     found = read_folder(folder)
@@ -321,3 +322,17 @@ def test_the_record_says_all(clips: Clips, tmp_path: Path) -> None:
     (tmp_path / "v" / "flow.json").write_text(json.dumps(record))
     with pytest.raises(VideoError, match="no record of version 1"):
         read_folder(tmp_path / "v")
+
+
+def test_which_flow_is_an_option_of_networks() -> None:
+    def flow_of(**recipe: object) -> dict[str, object]:
+        return NetworkRecogniser(model="two-stream", backbone="small", recipe=recipe).settings()[
+            "flow"
+        ]
+
+    assert flow_of(algorithm="tvl1", bound=None)["bound"] is None
+    assert flow_of(algorithm="given:theirs", bound=15.0)["algorithm"] == "given:theirs"
+    with pytest.raises(ValueError, match=r"algorithm must be one of dis-medium, .* got 'brox'"):
+        flow_of(algorithm="brox")
+    with pytest.raises(ValueError, match="bound must be a number or null, got 'wide'"):
+        flow_of(bound="wide")
