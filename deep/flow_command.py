@@ -58,6 +58,9 @@ def write_flow(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that decode and compute flow.")
     ] = 1,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Accept CSV paths outside the CSV's folder.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Write the frames of videos and the flow between them as numbered images.
@@ -75,7 +78,7 @@ def write_flow(
     from deep.data.exporting import export_all
     from deep.flow import FlowSettings, image_folder
 
-    items, tables = _find(videos)
+    items, tables = _find(videos, allow_outside=allow_outside)
     outcomes = export_all(
         items,
         root=output,
@@ -111,9 +114,13 @@ def write_flow(
 Rows = list[tuple[Path, dict[str, str]]]
 
 
-def _find(videos: list[Path]) -> tuple[list[tuple[Path, str]], dict[Path, Rows]]:
+def _find(
+    videos: list[Path], *, allow_outside: bool
+) -> tuple[list[tuple[Path, str]], dict[Path, Rows]]:
     """Videos with the names of their folders, and the rows of each table."""
     import csv
+
+    from idt.paths import leads_outside
 
     items: list[tuple[Path, str]] = []
     tables: dict[Path, Rows] = {}
@@ -122,13 +129,24 @@ def _find(videos: list[Path]) -> tuple[list[tuple[Path, str]], dict[Path, Rows]]
             items.append((given, _name(given.resolve().name, given)))
             continue
         with given.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            try:
+                rows = list(csv.DictReader(file, strict=True))
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise ValueError(
+                    f"{given} must be a CSV file in UTF-8: {error}; save it again as one"
+                ) from error
         empty = next((n for n, row in enumerate(rows, start=2) if not row.get("path")), None)
         if empty is not None or not rows:
             where = "no rows" if empty is None else f"none in line {empty}"
             raise ValueError(
                 f"{given} must have a column path with a value in every row, got {where}; "
                 "fill it in"
+            )
+        outside = [row["path"] for row in rows if leads_outside(row["path"])]
+        if outside and not allow_outside:
+            raise ValueError(
+                f"every path of {given} must lie in its folder, got {outside[0]!r}; move the video "
+                "there, or give --allow-outside"
             )
         tables[given] = [(given.parent / row["path"], row) for row in rows]
         items += [(path, _name(row["path"], path)) for path, row in tables[given]]

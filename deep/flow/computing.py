@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import torch
 
+from deep.device import chosen
 from deep.flow.settings import FlowSettings
 from deep.tvl1 import tvl1_batch
 from idt import camera
@@ -122,18 +123,7 @@ def _method(settings: FlowSettings, device: str) -> tuple[Callable[[Greys, Greys
             f"device must be cpu for {settings.algorithm}, got {device!r}; only tvl1 is computed "
             "on a GPU"
         )
-    return partial(_tvl1_on, _checked_device(device)), BATCH
-
-
-def _checked_device(name: str) -> torch.device:
-    """Find a device by its name, and make sure that it is there."""
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ValueError(
-            f"device must be one that torch {torch.__version__} can use, got {name!r}; choose cpu"
-        ) from error
-    return torch.device(name)
+    return partial(_tvl1_on, chosen(device)), BATCH
 
 
 def _tvl1_on(device: torch.device, previous: Greys, current: Greys) -> Greys:

@@ -334,6 +334,7 @@ class NetworkRecogniser:
             folder=self._cache_folder(),
             side=self.side_,
             flow=self.flow_,
+            device=self.device if self.flow_ and self.flow_.algorithm == "tvl1" else "cpu",
             workers=self.workers,
             verbose=self.verbose,
         )

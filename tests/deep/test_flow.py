@@ -231,7 +231,7 @@ def test_devices_that_are_not_there() -> None:
     with pytest.raises(ValueError, match="device must be cpu for farneback, got 'cuda'"):
         list(fields([], settings=FlowSettings(algorithm="farneback"), device="cuda"))
     for name in ("cuda:99", "no such"):
-        with pytest.raises(ValueError, match=f"device must be one that torch .* got '{name}'"):
+        with pytest.raises(ValueError, match=f"device must be .* got '{name}'"):
             list(fields([], settings=FlowSettings(algorithm="tvl1"), device=name))
 
 
