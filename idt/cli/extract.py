@@ -323,7 +323,7 @@ def _extract_into(
         start=start,
         stop=stop_of(start, end),
         max_side=max_side,
-        threads=threads_beside(workers) if threads is None else threads,
+        threads=threads_beside(workers, scheduler) if threads is None else threads,
         dtype=dtype,
     )
     with (

@@ -159,8 +159,10 @@ def workers_or_default(workers: int | None) -> int:
     return min(os.cpu_count() or 1, MANY) if workers is None else workers
 
 
-def threads_beside(workers: int | None) -> int:
-    """Threads for each of the processes, so that all together keep the processors busy."""
+def threads_beside(workers: int | None, scheduler: str | None) -> int:
+    """Threads for each process, so that all together keep the processors busy; 1 in a cluster."""
+    if scheduler is not None:
+        return 1
     return max((os.cpu_count() or 1) // max(workers_or_default(workers), 1), 1)
 
 

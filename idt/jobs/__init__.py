@@ -2,9 +2,10 @@
 
 `run` calls a function once per item in any `concurrent.futures.Executor`: its own `WorkerPool` of
 spawned processes, a Dask cluster's (`cluster`), or another. Results come back in the order of the
-items, and are the same whatever works on them. `work_through` keeps them in a folder, with a
-manifest that says what became of each, and goes on where an earlier run stopped. Files that hold
-results are written whole or not at all, and know the content and the settings they come from.
+items, and are the same whatever works on them. `idt.jobs.folder.ResultFolder` keeps them in a
+folder, with a manifest that says what became of each, and goes on where an earlier run stopped;
+`idt.jobs.upkeep` tells about such a folder. Files that hold results are written whole or not at
+all, and know the content and the settings they come from.
 """
 
 from idt.jobs.dask_cluster import cluster

@@ -34,7 +34,7 @@ from idt.jobs.outcome import WorkerLost
 from idt.jobs.worker import BEGUN, READY, VALUE, work
 
 GRACE = 3.0  # seconds that a worker has to unwind before it is killed
-FALSE_STARTS = 3  # workers in a row that end before they are ready; then something is wrong
+FALSE_STARTS = 5  # workers in a row that end before they are ready; then something is wrong
 WATCH = 0.2  # seconds from one look at the workers' memory to the next
 
 

@@ -47,8 +47,8 @@ def find_videos(given: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in given:
         if is_folder_of_videos(path):
-            for below in _below(path, set()):
-                _add(found, below.relative_to(path).as_posix(), below)
+            for name in _below(path, "", set()):
+                _add(found, name, path / name)
         else:
             _add(found, _own_name(path), path)
     if not found:
@@ -116,8 +116,8 @@ def _add(found: dict[str, Path], name: str, path: Path) -> None:
         )
 
 
-def _below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Videos below a folder; files are not looked into, and links to nowhere are files."""
+def _below(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Names of videos below a folder; files are not looked into, and links to nowhere are files."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
         return
@@ -126,13 +126,12 @@ def _below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in shown:
         if entry.is_dir():
-            path = Path(entry.path)
-            if _holds_images(path):
-                yield path
+            if _holds_images(Path(entry.path)):
+                yield prefix + entry.name
             else:
-                yield from _below(path, seen)
+                yield from _below(Path(entry.path), f"{prefix}{entry.name}/", seen)
         elif os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
-            yield Path(entry.path)
+            yield prefix + entry.name
 
 
 def _holds_images(folder: Path) -> bool:

@@ -213,7 +213,7 @@ def test_what_another_executor_loses_is_lost():
 def test_workers_that_cannot_start_are_not_started_for_ever():
     with (
         WorkerPool(1, prepare=partial(os._exit, 7)) as pool,
-        pytest.raises(ChildProcessError, match="3 in a row that ended with exit code 7 at once"),
+        pytest.raises(ChildProcessError, match="5 in a row that ended with exit code 7 at once"),
     ):
         run(abs, [1, 2], workers=pool, **SETTINGS)
 
