@@ -18,7 +18,8 @@ from deep.backbones import cross_modality
 from deep.backbones.tower import Tower
 
 Clips = tuple[list[Path], list[int]]
-TRAIN = ["--epochs", "1", "--backbone", "small", "--quiet"]
+ASKED = "--allow-outside"  # the clips lie in a folder of the whole session's
+TRAIN = ["--epochs", "1", "--backbone", "small", "--quiet", ASKED]
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_train_and_predict(
     assert "on 4 videos" in said.out
     assert "left out: cannot read video" in said.err
     assert "bad é.mp4" in said.err
-    assert call("predict", table, network, "-o", scores, "--quiet", "--cache", cache) == 0
+    assert call("predict", table, network, "-o", scores, "--quiet", "--cache", cache, ASKED) == 0
     with np.load(scores, allow_pickle=False) as found:
         assert found["ids"].tolist() == [str(path) for path in clips[0][:4]]
         assert found["classes"].tolist() == ["left", "right"]
@@ -110,11 +111,11 @@ def test_other_mistakes(
 ) -> None:
     table = write_table(tmp_path, clips)
     network = tmp_path / "n.safetensors"
-    assert call("train", table, "-o", network, "--model", "vgg", "--quiet") == 2
+    assert call("train", table, "-o", network, "--model", "vgg", "--quiet", ASKED) == 2
     assert "model must be one of conv-fusion, fstcn, two-stream" in capsys.readouterr().err
     assert call("train", table, "-o", tmp_path / "no" / "n.safetensors") == 2
     assert "make the folder first" in capsys.readouterr().err
-    assert call("predict", table, network, "-o", tmp_path / "s.npz") == 2
+    assert call("predict", table, network, "-o", tmp_path / "s.npz", ASKED) == 2
     assert "no such file" in capsys.readouterr().err
     assert call("train", tmp_path / "none.csv", "-o", network) == 2
     assert "none.csv" in capsys.readouterr().err
@@ -241,7 +242,7 @@ def test_train_with_options_and_published_weights(
     table, network = write_table(tmp_path, clips), tmp_path / "n.safetensors"
     tower = Tower("vgg-16-tiny", modality="rgb", n_times=1, num_classes=1000)
     torch.save(tower.backbone.state_dict(), tmp_path / "vgg.pth")
-    line = ["train", table, "-o", network, "--epochs", "1", "--quiet", "--cache", cache]
+    line = ["train", table, "-o", network, "--epochs", "1", "--quiet", "--cache", cache, ASKED]
     line += ["--model", "two-stream", "--backbone", "vgg-16-tiny", "--option", "stack=2"]
     line += ["--option", "learning_rate=0", "--option", "n_clips=1"]
     weights = tmp_path / "vgg.pth"
