@@ -237,8 +237,10 @@ def bench_over_fit(model: str, data: Path, folder: Path) -> Row:
 
 def cases(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], Row]]:
     """What can be timed, by name."""
-    fused = {"fusion": "conv3d", "at": "relu5", "segments": 2}
-    networks = (("late", {"fusion": "sum", "at": "softmax", "segments": 1}), ("conv", fused))
+    networks: dict[str, dict[str, Any]] = {
+        "late": {"fusion": "sum", "at": "softmax", "segments": 1},
+        "conv": {"fusion": "conv3d", "at": "relu5", "segments": 2},
+    }
     return {
         "tv-l1": lambda: bench_tvl1(options.clips, options.repeats),
         **{
@@ -247,9 +249,9 @@ def cases(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], R
                 f"vgg-16 {name} fusion",
                 "conv-fusion",
                 options.repeats,
-                **{"towers": "both", **build},
+                **build,
             )
-            for name, build in networks
+            for name, build in networks.items()
         },
         "loader": lambda: bench_loader(options.clips, folder),
         **{
