@@ -44,10 +44,15 @@ class Row(NamedTuple):
 
 
 def medians(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """Median seconds of each function, runs alternating; short ones run once before."""
+    """Median seconds of each function, runs alternating; short ones run once before.
+
+    A rest before each: threads of OpenBLAS and OpenMP go on spinning for some 20 milliseconds after
+    their work, and take a core from whoever comes next.
+    """
     times: list[list[float]] = [[] for _ in functions]
     for repeat in range(repeats + 1):
         for function, taken in zip(functions, times, strict=True):
+            time.sleep(0.1)
             start = time.perf_counter()
             function()
             seconds = time.perf_counter() - start

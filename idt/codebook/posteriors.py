@@ -18,9 +18,16 @@ import numba
 import numpy as np
 from numba import njit
 
+from idt.lanes import WIDTH, bits_above, fill, highest, larger, load, store
+
 BLOCK_ROWS = 2048  # summed in float32 before they are added to float64
 MAX_CUTOFF = 21.0  # nats below the best component: posteriors there, 1e-9, are beyond float32
 MARGIN = 2.5  # nats, what posteriors below the smallest that counts may still add to their sum
+ALL_EIGHT = 2**WIDTH - 1
+# Of every set of eight scores, as bits: how many they are, and where they stand, those first.
+_BITS = np.arange(2**WIDTH)[:, None] >> np.arange(WIDTH) & 1
+COUNTS = _BITS.sum(axis=1)
+PLACES = np.argsort(1 - _BITS, axis=1, kind="stable").astype(np.int32)
 REACH = 1e15  # how large a standardised value may be before float32 squares could overflow
 
 
@@ -181,7 +188,10 @@ def score_four(
     constants: np.ndarray,
     scores: np.ndarray,
 ) -> None:
-    """Put constants (k,) + sum of x (linear + x * square) of rows x (4, d), (d, k), in (4, k)."""
+    """Put constants (k,) + sum of x (linear + x * square) in scores (4, k or more).
+
+    x is (4, d), linears and squares are (d, k).
+    """
     dimension = x.shape[1]
     s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
     for k in range(constants.size):
@@ -227,9 +237,10 @@ def _add_posteriors(
     n_rows, dimension = rows.shape
     n_components = constants.size
     x = np.zeros((4, dimension), dtype=np.float32)
-    scores = np.empty((4, n_components), dtype=np.float32)
-    picked = np.empty(n_components + 1, dtype=np.int64)
-    values = np.empty(n_components + 1, dtype=np.float32)
+    width = (n_components + WIDTH - 1) // WIDTH * WIDTH
+    scores = np.full((4, width), -np.inf, dtype=np.float32)
+    picked = np.empty(width + WIDTH, dtype=np.int32)
+    values = np.empty(n_components, dtype=np.float32)
     log_likelihood = 0.0
     for start in range(0, n_rows, 4):
         n_here = min(4, n_rows - start)
@@ -238,7 +249,7 @@ def _add_posteriors(
                 x[r, j] = rows[start + r, j] - centre[j]
         score_four(x, linears, squares, constants, scores)
         for r in range(n_here):
-            n_picked = _pick(scores[r], cutoff, picked)
+            n_picked = _pick(scores, r * width, cutoff, picked)
             best = np.float32(-np.inf)
             for p in range(n_picked):
                 k = picked[p]
@@ -267,15 +278,20 @@ def _add_posteriors(
     return log_likelihood
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _pick(scores: np.ndarray, cutoff: np.float32, picked: np.ndarray) -> int:
-    """Write to picked (k + 1,) the places of scores (k,) at most cutoff below the largest."""
-    best = np.float32(-np.inf)
-    for k in range(scores.size):
-        best = max(best, scores[k])
-    least = best - cutoff
+@njit(cache=True, nogil=True)
+def _pick(scores: np.ndarray, start: int, cutoff: np.float32, picked: np.ndarray) -> int:
+    """Write the places of a row of scores at most cutoff below the largest; return their number.
+
+    The row begins at `start` in memory and ends with the array's width, whole eights.
+    """
+    width = scores.shape[1]
+    most = load(scores, start)
+    for k in range(WIDTH, width, WIDTH):
+        most = larger(most, load(scores, start + k))
+    least = fill(highest(most) - cutoff)
     n_picked = 0
-    for k in range(scores.size):  # no branch: nothing could foretell it
-        picked[n_picked] = k
-        n_picked += scores[k] >= least
+    for k in range(0, width, WIDTH):  # no branch: nothing could foretell it
+        near = ALL_EIGHT ^ bits_above(least, load(scores, start + k))
+        store(picked, n_picked, load(PLACES, near * WIDTH) + fill(np.int32(k)))
+        n_picked += COUNTS[near]
     return n_picked

@@ -33,8 +33,10 @@ from idt.trajectories import provenance
 class Book(Protocol):
     """What is fitted on a sample of trajectories: a codebook or a vocabulary."""
 
-    def fit(self, samples: Mapping[str, ArrayLike]) -> Self:
-        """Fit on rows by descriptor."""
+    def fit(
+        self, samples: Mapping[str, ArrayLike], *, extraction: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Fit on rows by descriptor, which an extraction with these settings gave."""
 
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters."""
@@ -265,7 +267,7 @@ class TrajectoryRecogniser(ABC):
         samples = self.tracks.sample(
             videos, n_rows=self.n_samples, seed=self.seed, verbose=self.verbose
         )
-        self._book = book.fit(samples)
+        self._book = book.fit(samples, extraction=self.tracks.settings())
         book.save(path)
 
     def _encode(self, videos: Sequence[Files], folder: Path) -> np.ndarray:

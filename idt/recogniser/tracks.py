@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from idt.codebook import RowSampler
-from idt.codebook.videos import Batch
+from idt.codebook.videos import FREE_SETTINGS, Batch
 from idt.extract import Extraction, ExtractOptions
 from idt.jobs import file_key, progress, run
 from idt.mirror import mirrored
@@ -92,6 +93,15 @@ class Tracks:
                 "they need more frames than a track is long, and motion"
             )
         return sampler.sample()
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of the extraction that all passes share, as codebooks keep them."""
+        first, *others = map(asdict, self.passes)
+        return {
+            name: value
+            for name, value in first.items()
+            if name not in FREE_SETTINGS and all(other[name] == value for other in others)
+        }
 
     def _batch(self, table: Trajectories) -> Batch:
         positions = table.meta[:, -3:]

@@ -47,9 +47,9 @@ def test_small_run(script: ModuleType, tmp_path: Path, monkeypatch: pytest.Monke
     accuracy = re.search(r"accuracy ([\d.]+)%", rows["whole run"]["note"])
     assert accuracy is not None
     assert float(accuracy[1]) > 60  # chance is 33; the seed decides
-    # 13,320 x 7.21 x 25 = 2,400,930 frames: at 36 ms 24.01 h, at 3.6 ms 2.40 h; codebook 2 h.
-    assert float(rows["UCF101 from videos"]["peer_s"]) == pytest.approx(86_433.48)
-    hours = "extraction 24.01 h, encoding 2.40 h, codebook 2.00 h"
+    # 2.485 million frames: at 36 ms 24.85 h, at 3.6 ms 2.49 h; codebook 2 h.
+    assert float(rows["UCF101 from videos"]["peer_s"]) == pytest.approx(89_460)
+    hours = "extraction 24.85 h, encoding 2.48 h, codebook 2.00 h"
     assert hours in rows["UCF101 from videos"]["note"]
 
 
