@@ -119,6 +119,7 @@ COMMANDS = (
     "deep",
     "deep train",
     "deep predict",
+    "deep show",
     "compare",
     "compare run",
     "compare demo",
