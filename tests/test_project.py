@@ -120,6 +120,7 @@ COMMANDS = (
     "deep",
     "deep train",
     "deep predict",
+    "deep show",
     "compare",
     "compare run",
     "compare demo",

@@ -65,7 +65,9 @@ class Maps:
     seed: int
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the maps, JSON-able."""
+        """All that decides the maps, JSON-able; the seed where weights are random."""
+        names = set(self.backbone.split("/"))
+        is_random = self.network is None and not names <= set(backbones.PRETRAINED)
         return {
             "version": VERSION,
             "backbone": self.backbone,
@@ -77,7 +79,7 @@ class Maps:
             "subtract_mean": self.cutting.subtract_mean,
             "flow": None if self.flow is None else self.flow.fingerprint(),
             "side": self.side,
-            "seed": self.seed,
+            "seed": self.seed if is_random else None,
             "torch": torch.__version__,
         }
 

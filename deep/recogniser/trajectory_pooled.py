@@ -42,7 +42,8 @@ class TrajectoryPooledRecogniser(FisherVectorRecogniser):
     network
         Weights that `NetworkRecogniser.save`, or ``trajfuse deep train``, wrote: their towers are
         taken, and see the flow and the size that they were trained on. Train them without the
-        videos that are scored; the paper's networks are trained on the training videos.
+        videos that are scored, as the paper does; in `cross_scores`, too, they have seen what they
+        were trained on.
     streams
         ``both``, or ``spatial`` or ``temporal`` alone.
     spatial_layers, temporal_layers
@@ -119,6 +120,8 @@ options, stabilise, normalise, frame_steps, mirror, places, seed, workers, verbo
             raise ValueError(
                 f"track_scales must be at least 1, got {self.track_scales}; the paper has 1"
             )
+        if self.stack is not None and self.stack < 1:
+            raise ValueError(f"stack must be at least 1, got {self.stack}; the paper has 10")
         self._maps = self._settle()
         self.backbone_ = self._maps.backbone
         super().__post_init__()

@@ -52,7 +52,7 @@ def test_no_two_classes_look_alike() -> None:
 
 
 def test_colours_differ_for_those_who_do_not_see_all() -> None:
-    """Also with the red and the green cones taken as one, and in the lightness alone of greys."""
+    """Also where red and green cones answer alike, as in deuteranopia (roughly)."""
     colours = np.array([to_rgb(colour) for colour in figures.COLOURS])
     dichromat = colours @ np.array([[0.625, 0.7, 0.0], [0.375, 0.3, 0.3], [0.0, 0.0, 0.7]])
     apart = np.abs(dichromat[:, None] - dichromat[None]).max(axis=2) + np.eye(len(colours))

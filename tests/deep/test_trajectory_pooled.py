@@ -203,7 +203,7 @@ def test_short_and_unreadable_videos(
         ({"dimension": 0}, "max_dimension must be at least 1, and of a PCA, got 0"),
         ({"descriptors": "sift"}, "descriptors must be one or more of trajectory, .* got sift"),
         ({"backbone": "slow-fusion"}, "spatial_layers must be named for backbone 'slow-fusion'"),
-        ({"stack": -1}, "stack must be at least 0"),
+        ({"stack": 0}, "stack must be at least 1, got 0"),
         ({"size": 8}, "size must be at least 16 pixels, got 8"),
     ],
 )
