@@ -74,7 +74,7 @@ def test_train_and_predict(
     }  # fmt: skip
     # labels of another network
     table.write_text(table.read_text(encoding="utf-8").replace(",left", ",up"), encoding="utf-8")
-    assert call("predict", table, network, "-o", scores, "--quiet", "--cache", cache) == 2
+    assert call("predict", table, network, "-o", scores, "--quiet", "--cache", cache, ASKED) == 2
     assert "must be of the network's classes left, right, got up;" in capsys.readouterr().err
 
 
@@ -133,7 +133,7 @@ def test_options_of_the_training(
     table = tmp_path / "data.csv"
     table.write_text("path,label,group\n" + "\n".join(rows) + "\n", encoding="utf-8")
     line = ["train", table, "-o", network, "--model", "two-stream", "--backbone", "small"]
-    line += ["--epochs", "2", "--quiet", "--cache", cache, "--side", "48", "--option", "size=32"]
+    line += ["--epochs", "2", "--quiet", "--cache", cache, "--side", "48", "--option", "size=32", ASKED]
     more = ["--mode", "last", "--validation", "0.5", "--option", "patience=1"]
     log = tmp_path / "log.csv"
     assert call(*line, *more, "--precision", "bfloat16", "--log", log) == 0
