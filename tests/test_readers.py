@@ -30,12 +30,12 @@ from idt.video import VideoError, frames, frames_with_vectors
 DEEP = "[" * 100_000  # JSON and TOML recurse
 
 
-def write_clip(path: Path, codec: str = "ffv1") -> Path:
+def write_clip(path: Path, codec: str = "ffv1", n_frames: int = 3) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for t in range(3):
-            image = np.full((48, 64, 3), 60 * t, np.uint8)
+        for t in range(n_frames):
+            image = np.full((48, 64, 3), 60 * t % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
         container.mux(stream.encode())
     return path
@@ -178,11 +178,11 @@ class TestRuns:
             read_run(tmp_path)
 
     def test_numbers_far_apart_are_a_gap_and_no_list(self, tmp_path: Path) -> None:
-        (tmp_path / "v").mkdir()
+        (tmp_path / "clip").mkdir()
         for number in ("00001", "99999999999999"):
-            (tmp_path / "v" / f"img_{number}.jpg").write_bytes(b"x")
+            (tmp_path / "clip" / f"img_{number}.jpg").write_bytes(b"x")
         told = [each.what for each in examine_flow(tmp_path) if each.level == "error"]
-        assert any("1 streams have gaps: v (images 2)" in what for what in told)
+        assert any("1 streams have gaps: clip (images 2)" in what for what in told)
 
 
 class TestStored:
@@ -216,7 +216,7 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def test_weights_that_declare_another_network(tmp_path: Path) -> None:
-    clips = [write_clip(tmp_path / f"{name}.mkv") for name in "ab"]
+    clips = [write_clip(tmp_path / f"{name}.mkv", n_frames=12) for name in "ab"]
     recogniser = NetworkRecogniser(
         model="two-stream", backbone="small", epochs=1, size=32, n_clips=1, side=32
     )

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from idt.cli.many import shown
-
 SUFFIX = ".h5"
 TOLD = ("state", "reason", "tries", "seconds", "changed")
 
@@ -48,6 +46,7 @@ def status(
 
     The exit code is 1 where videos failed or were lost.
     """
+    from idt.cli.many import shown
     from idt.jobs import upkeep
 
     found = upkeep.status(folder)
@@ -85,6 +84,7 @@ def retry(
 
     Example: trajfuse jobs retry tracks
     """
+    from idt.cli.many import shown
     from idt.jobs import upkeep
 
     waiting = upkeep.retry(folder, names=names or ())
@@ -108,6 +108,7 @@ def clean(
 
     Example: trajfuse jobs clean tracks --stale --dry-run
     """
+    from idt.cli.many import shown
     from idt.jobs import upkeep
 
     removed = upkeep.clean(folder, suffix=SUFFIX, stale=stale, dry=dry)

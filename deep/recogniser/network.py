@@ -414,7 +414,7 @@ class NetworkRecogniser:
             "cache": cache,
         }
         try:
-            arguments, names = trained.arguments(stored, path)
+            arguments, names = trained.arguments(stored)
             arguments["recipe"] |= protocol_options(protocol)
             arguments |= {"precision": precision} if precision else {}
             loaded = cls(**arguments, **common)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index as whole
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from deep import backbones, weights
+from deep import backbones
 from deep.flow import FlowSettings
 from deep.recogniser.fitting import digest
 from deep.train import distributed
@@ -52,33 +53,25 @@ def settings_of(recogniser: Any) -> dict[str, Any]:
     }
 
 
-def arguments(stored: dict[str, Any], path: str | Path) -> tuple[dict[str, Any], list[str]]:
+def arguments(stored: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Give arguments of a `NetworkRecogniser`, and class names, out of what a file holds.
 
-    Raises
-    ------
-    WeightsError
-        Something is missing.
+    What is missing or of a wrong kind raises whatever it may.
     """
-    try:
-        found = {
-            "model": stored["model"],
-            "backbone": stored["backbone"],
-            "segments": stored["clips"]["segments"],
-            "strides": _tuple(stored["clips"]["strides"]),
-            "start": stored.get("start"),
-            "recipe": {key: _tuple(value) for key, value in stored["recipe"].items()},
-            "side": stored["side"],
-            "flow": FlowSettings(**(stored["flow"] or {})),
-            "seed": stored["seed"],
-            **{name: stored[name] for name in UNSAID if name in stored and name != "device"},
-        }
-        return found, [str(name) for name in stored["class_names"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise weights.WeightsError(
-            f"cannot read weights {str(path)!r}: its settings do not describe a network "
-            f"({error}); give a file that `trajfuse deep train` wrote"
-        ) from error
+    least, most = map(whole, stored["clips"]["strides"])
+    found = {
+        "model": stored["model"],
+        "backbone": stored["backbone"],
+        "segments": whole(stored["clips"]["segments"]),
+        "strides": (least, most),
+        "start": stored.get("start"),
+        "recipe": {key: _tuple(value) for key, value in stored["recipe"].items()},
+        "side": whole(stored["side"]),
+        "flow": FlowSettings(**(stored["flow"] or {})),
+        "seed": whole(stored["seed"]),
+        **{name: stored[name] for name in UNSAID if name in stored and name != "device"},
+    }
+    return found, [str(name) for name in stored["class_names"]]
 
 
 def run_of(

@@ -100,10 +100,13 @@ def test_what_is_missing_or_does_not_fit_is_made_again(copy, videos, expected, c
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_says_so_and_goes_on(number, videos, expected, tmp_path):
-    out = tmp_path / "out"
+def test_an_interrupted_command_says_so_and_goes_on(number, tmp_path):
+    out, many = tmp_path / "out", tmp_path / "many"
+    many.mkdir()
+    for name in "abcdefghijkl":  # more than is finished after the first
+        shutil.copy(CLIP, many / f"{name}.avi")
     line = "import sys; from compare.cli import main; sys.exit(main())"
-    given = [str(videos), "-o", str(out), "--workers", "1", "--json", *FAST]
+    given = [str(many), "-o", str(out), "--workers", "1", "--json", *FAST]
     command = [sys.executable, "-c", line, "idt", "extract", *given]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -112,16 +115,14 @@ def test_an_interrupted_command_says_so_and_goes_on(number, videos, expected, tm
         _, errors = process.communicate(timeout=50)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert errors.decode() == ("trajfuse: interrupted\n" if number == signal.SIGINT else "")
-    assert {path.name for path in out.iterdir()} <= {
-        "manifest.lock",
-        "manifest.sqlite",
-        "manifest.sqlite-journal",
-        "run",
-        "walk",
-    }
+    results = {f"{name}.avi.h5" for name in "abcdefghijkl"}
+    there = {path.name for path in out.iterdir()}
+    assert there <= {"manifest.lock", "manifest.sqlite", "manifest.sqlite-journal", *results}
+    assert 0 < len(there & results) < len(results)
     if number == signal.SIGTERM:
-        assert extract(videos, "-o", out, "--workers", 1, "--quiet") == 1
-        assert bytes_of(out) == expected
+        assert extract(many, "-o", out, "--workers", 1, "--quiet") == 0
+        assert extract(many, "-o", tmp_path / "undisturbed", "--workers", 2, "--quiet") == 0
+        assert bytes_of(out) == bytes_of(tmp_path / "undisturbed")
 
 
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(

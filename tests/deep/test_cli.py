@@ -133,7 +133,18 @@ def test_options_of_the_training(
     table = tmp_path / "data.csv"
     table.write_text("path,label,group\n" + "\n".join(rows) + "\n", encoding="utf-8")
     line = ["train", table, "-o", network, "--model", "two-stream", "--backbone", "small"]
-    line += ["--epochs", "2", "--quiet", "--cache", cache, "--side", "48", "--option", "size=32", ASKED]
+    line += [
+        "--epochs",
+        "2",
+        "--quiet",
+        "--cache",
+        cache,
+        "--side",
+        "48",
+        "--option",
+        "size=32",
+        ASKED,
+    ]
     more = ["--mode", "last", "--validation", "0.5", "--option", "patience=1"]
     log = tmp_path / "log.csv"
     assert call(*line, *more, "--precision", "bfloat16", "--log", log) == 0
