@@ -56,7 +56,8 @@ class BagRecogniser(TrajectoryRecogniser):
 
     def settings(self) -> dict[str, Any]:
         """What decides the scores."""
-        return {"recogniser": "bags of features, RBF-χ² SVM", **super().settings()}
+        told = "bags of features, RBF-χ² SVM, mean of channels"
+        return {"recogniser": told, **super().settings()}
 
     def new_book(self) -> Vocabulary:
         """Make a vocabulary that is not fitted yet."""

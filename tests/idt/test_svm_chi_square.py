@@ -85,8 +85,8 @@ class TestAgainstScikitLearn:
         for channel in CHANNELS:
             distances = twin(X[:, channel], X[:, channel])
             scale = distances[np.triu_indices(200, 1)].mean()
-            exponents += distances / scale
-            exponents_new += twin(new[:, channel], X[:, channel]) / scale
+            exponents += distances / scale / len(CHANNELS)
+            exponents_new += twin(new[:, channel], X[:, channel]) / scale / len(CHANNELS)
         found, expected = ours.decision_function(new), np.empty((300, n_classes))
         for k in range(n_classes):
             peer = SVC(C=C, kernel="precomputed", tol=1e-4)
@@ -99,6 +99,17 @@ class TestAgainstScikitLearn:
         np.testing.assert_allclose(found, expected, atol=2e-3)
         assert min(np.corrcoef(found[:, k], expected[:, k])[0, 1] for k in range(n_classes)) > 0.999
         assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.995
+
+    def test_many_channels_are_as_good_as_one(self) -> None:
+        X, labels = histograms(200, 5)
+        new, told = histograms(300, 5, seed=1)
+        width = X.shape[1]
+        many = [slice(width * c, width * (c + 1)) for c in range(15)]
+        one = ChiSquareSVM().fit(X, labels)
+        svm = ChiSquareSVM(channels=many).fit(np.tile(X, 15), labels)
+        np.testing.assert_allclose(svm.dual_coef_, one.dual_coef_, atol=1)
+        found = svm.decision_function(np.tile(new, 15)).argmax(axis=1)
+        assert (found == one.decision_function(new).argmax(axis=1)).mean() >= 0.99
 
     def test_duals_are_feasible_and_optimal(self) -> None:
         X, labels = histograms(90, 3)
