@@ -128,7 +128,7 @@ def test_paths_outside_are_followed_where_that_is_asked_for(tmp_path: Path) -> N
     table = tmp_path / "set" / "a.csv"
     table.write_text("path,label,split\n../x.avi,a,train\n../y.avi,b,test\n", encoding="utf-8")
     rows = read_table(table, labelled=True, allow_outside=True)
-    assert rows == [("../x.avi", "a"), ("../y.avi", "b")]
+    assert rows == [("../x.avi", "a", ""), ("../y.avi", "b", "")]
 
 
 def test_kinetics_names_that_climb(tmp_path: Path) -> None:
