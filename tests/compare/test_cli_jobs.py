@@ -99,6 +99,11 @@ def test_what_is_missing_or_does_not_fit_is_made_again(copy, videos, expected, c
     assert capsys.readouterr().out == f"{copy}: 0 made, 2 there before\n"
 
 
+def heed_interrupts():
+    """Tests that a shell runs in the background ignore Ctrl-C, and what they start does so too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_says_so_and_goes_on(number, tmp_path):
     out, many = tmp_path / "out", tmp_path / "many"
@@ -108,7 +113,8 @@ def test_an_interrupted_command_says_so_and_goes_on(number, tmp_path):
     line = "import sys; from compare.cli import main; sys.exit(main())"
     given = [str(many), "-o", str(out), "--workers", "1", "--json", *FAST]
     command = [sys.executable, "-c", line, "idt", "extract", *given]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, preexec_fn=heed_interrupts) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(number)

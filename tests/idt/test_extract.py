@@ -49,6 +49,7 @@ def test_the_table_says_what_made_it(pan):
         "width": 160,
         "height": 120,
         "start": 0,
+        "stop": None,
         "n_frames": 24,
         "declared_frames": 24,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -256,6 +256,11 @@ if __name__ == "__main__":
 """
 
 
+def heed_interrupts():
+    """Tests that a shell runs in the background ignore Ctrl-C, and what they start does so too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
@@ -266,7 +271,12 @@ def test_a_signal_leaves_nothing_behind(number, code, tmp_path):
     folder.mkdir()
     command = [sys.executable, str(script), str(folder)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     for _ in range(2):

@@ -102,7 +102,7 @@ class TestAgainstScikitLearn:
 
     def test_many_channels_are_as_good_as_one(self) -> None:
         X, labels = histograms(200, 5)
-        new, told = histograms(300, 5, seed=1)
+        new, _ = histograms(300, 5, seed=1)
         width = X.shape[1]
         many = [slice(width * c, width * (c + 1)) for c in range(15)]
         one = ChiSquareSVM().fit(X, labels)
