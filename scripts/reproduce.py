@@ -87,8 +87,9 @@ def stage_sequences() -> Iterator[Study]:
 
 
 def stage_tennis() -> Iterator[Study]:
-    """Headline: Tennis7."""
-    yield Study("headline", "idt-fv", HEADLINE, TENNIS)
+    """Headline: Tennis7, with three seeds of sample and codebook."""
+    for seed in SEEDS:
+        yield Study("headline", "idt-fv", HEADLINE | {"seed": seed}, TENNIS)
 
 
 def stage_presets() -> Iterator[Study]:
