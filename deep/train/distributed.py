@@ -123,7 +123,7 @@ def normalised_together(network: nn.Module) -> Iterator[None]:
     if world() == 1:
         norms = []
     for norm in norms:
-        norm.forward = MethodType(_normalise, norm)  # type: ignore[method-assign]
+        norm.forward = MethodType(_normalise, norm)  # type: ignore[method-assign]  # undone below
     try:
         yield
     finally:

@@ -84,7 +84,7 @@ def board(folder: Path | None, *, start: int) -> Iterator[Callable[[Epoch], None
 def check_board() -> None:
     """Raise ImportError where TensorBoard is not installed."""
     try:
-        import torch.utils.tensorboard  # noqa: F401
+        import torch.utils.tensorboard  # noqa: F401  # to see whether it is there
     except ImportError as error:
         raise ImportError(
             "tensorboard must be installed to log for it, got none; "
