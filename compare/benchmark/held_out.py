@@ -59,7 +59,7 @@ def held_out_scores(
     folder
         Of the run; what is finished there is taken.
     n_folds
-        Folds that groups are dealt to, where the recogniser has no ``cross_scores``.
+        Folds that groups are dealt to.
     common
         ``seed``, ``workers``, ``verbose`` and ``cache`` for the recogniser.
     console
@@ -74,7 +74,7 @@ def held_out_scores(
     path = run_folder.held_out_path(folder, split.name, n_folds, method.label)
     if path.is_file():
         return taken(path, method, split, dataset, split.train)
-    table = cross_scored(method, factory, split, dataset, common)
+    table = cross_scored(method, factory, split, dataset, common, n_folds=n_folds)
     if table is None:
         folds = inner(dataset, split, n_folds=n_folds, seed=common["seed"])
         parts = []
@@ -94,7 +94,7 @@ def held_out_scores(
         table = _together(parts, split)
         how = f"{n_folds} folds of the training videos, by group where there are groups"
     else:
-        how = "the recogniser's own cross_scores"
+        how = f"the recogniser's own cross_scores, {n_folds} folds"
     table = replace(table, provenance={**table.provenance, "held out": how})
     keep(table, path)
     return table

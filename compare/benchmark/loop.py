@@ -75,7 +75,7 @@ def run(
         Rules as `compare.fusion.parse_rules` reads them. Those that learn are fitted to scores of
         each split's training videos by models that did not see their group.
     n_inner_folds
-        Folds by group that these scores are made in, where a recogniser has no ``cross_scores``.
+        Folds by group that these scores are made in.
     calibration
         ``"auto"``, ``"none"``, ``"temperature"`` or ``"platt"``: what turns scores into
         probabilities before a rule that learns mixes them, see `compare.fusion.calibration`; it is

@@ -39,8 +39,8 @@ class Recogniser(Protocol):
     """What a method has to offer.
 
     It may also have `score_kind`, else its scores are decisions; `encode(videos)`, float32
-    (n_videos, n_columns), for early fusion; `cross_scores(videos, labels, groups)`, float32
-    (n_videos, n_classes), by models that did not see the video's group, which the benchmark
+    (n_videos, n_columns), for early fusion; `cross_scores(videos, labels, groups, n_folds=5)`,
+    float32 (n_videos, n_classes), by models that did not see the video's group, which the benchmark
     otherwise makes the long way; and, for the report's account of costs, `n_parameters_`, how many
     numbers it keeps to score by once it is fitted, and `pretraining`, the data that its weights
     were trained on before, or ``"nothing"``.

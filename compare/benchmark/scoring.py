@@ -34,7 +34,13 @@ def scored(
 
 
 def cross_scored(
-    method: Method, factory: Factory, split: Split, dataset: Dataset, common: Mapping[str, Any]
+    method: Method,
+    factory: Factory,
+    split: Split,
+    dataset: Dataset,
+    common: Mapping[str, Any],
+    *,
+    n_folds: int,
 ) -> ScoreTable | None:
     """Let a recogniser score a split's training videos group by group; None where it cannot."""
     with _named(method, split):
@@ -44,7 +50,8 @@ def cross_scored(
             return None
         paths, labels, groups = training(split, dataset)
         with measured() as effort:
-            values = own(paths, labels, list(split.train) if groups is None else groups)
+            kept_apart = list(split.train) if groups is None else groups
+            values = own(paths, labels, kept_apart, n_folds=n_folds)
         efforts = effort, Effort()
         return _table(recogniser, values, split.train, method, split, dataset, common, efforts)
 

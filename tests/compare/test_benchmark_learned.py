@@ -210,8 +210,11 @@ def test_cross_scores_of_its_own_are_taken(
     asked: list[Any] = []
 
     class Fast(fake):  # type: ignore[misc, valid-type]
-        def cross_scores(self, videos: Any, labels: Any, groups: Any) -> np.ndarray:
+        def cross_scores(
+            self, videos: Any, labels: Any, groups: Any, *, n_folds: int
+        ) -> np.ndarray:
             asked.append((list(videos), list(labels), list(groups)))
+            assert n_folds == 2
             return np.eye(3, dtype=np.float32)[labels]
 
     finished = run(fuse="grid", recognisers={**fakes, "idt-fv": Fast})
@@ -222,7 +225,7 @@ def test_cross_scores_of_its_own_are_taken(
     assert groups == [dataset.by_id[id].group for id in split.train]
     kept = ScoreTable.load(tmp_path / "run/held-out/split/2-folds/idt-fv.npz")
     assert kept.ids == split.train
-    assert kept.provenance["held out"] == "the recogniser's own cross_scores"
+    assert kept.provenance["held out"] == "the recogniser's own cross_scores, 2 folds"
     assert finished.of("fusion")[0].settings["weights"]["idt-fv"] > 0.5  # it is never wrong
 
 
