@@ -12,6 +12,7 @@ from compare.datasets.folds import DEFAULT_FOLDS, group_folds, splits_by_value, 
 from idt.paths import leads_outside
 
 Row = tuple[int, dict[str, str]]  # line in the file, cells by column
+SIDES = ("train", "test")  # of a split
 
 
 def from_csv(
@@ -31,7 +32,8 @@ def from_csv(
         the video's id), ``label``, and optionally ``group``, ``split`` (train or test) and others.
     folds
         Name of the column that says in which fold a row is tested, or a number of folds to draw by
-        group. None takes the column ``split`` where there is one, else draws 5 folds.
+        group; a column of nothing but ``train`` and ``test`` is one split. None takes the column
+        ``split`` where there is one, else draws 5 folds.
     seed
         Of folds that are drawn.
     allow_outside
@@ -53,15 +55,16 @@ def from_csv(
     if isinstance(folds, int) or (folds is not None and folds not in columns and folds.isdigit()):
         splits = group_folds(videos, n_folds=int(folds), seed=seed)
         protocol = text_of_folds(videos, int(folds), seed)
-    elif folds is not None:
+    elif folds is not None and not {row.get(folds) for _, row in rows} <= set(SIDES):
         require_columns(columns, (folds,), path)
         splits = splits_by_value(
             [(clip.id, row[folds]) for clip, (_, row) in zip(videos, rows, strict=True)]
         )
         protocol = f"each value of column {folds!r} tested in turn, the others train"
-    elif "split" in columns:
-        splits = (_column_split(videos, rows),)
-        protocol = "column 'split': train and test"
+    elif folds is not None or "split" in columns:
+        column = folds or "split"
+        splits = (_column_split(videos, rows, column),)
+        protocol = f"column {column!r}: train and test"
     else:
         splits = group_folds(videos, n_folds=DEFAULT_FOLDS, seed=seed)
         protocol = text_of_folds(videos, DEFAULT_FOLDS, seed)
@@ -147,13 +150,13 @@ def _videos_of_rows(
     return videos
 
 
-def _column_split(videos: Sequence[Video], rows: Sequence[Row]) -> Split:
-    sides: dict[str, list[str]] = {"train": [], "test": []}
+def _column_split(videos: Sequence[Video], rows: Sequence[Row], column: str) -> Split:
+    sides: dict[str, list[str]] = {side: [] for side in SIDES}
     for clip, (line, row) in zip(videos, rows, strict=True):
-        if row["split"] not in sides:
+        if row[column] not in sides:
             raise ValueError(
-                f"split must be 'train' or 'test', got {row['split']!r} in line {line}; "
+                f"{column} must be 'train' or 'test', got {row[column]!r} in line {line}; "
                 "leave other rows out"
             )
-        sides[row["split"]].append(clip.id)
-    return Split("split", tuple(sides["train"]), tuple(sides["test"]))
+        sides[row[column]].append(clip.id)
+    return Split(column, tuple(sides["train"]), tuple(sides["test"]))

@@ -37,6 +37,7 @@ def test_csv_with_split_column(clips: Path) -> None:
     (split,) = dataset.splits
     assert (len(split.train), len(split.test)) == (12, 12)
     assert {dataset.by_id[id].group for id in split.test} == {"cid", "dot"}
+    assert datasets.load(clips / "data.csv", folds="split") == dataset
 
 
 def test_csv_with_fold_column(clips: Path) -> None:
