@@ -82,8 +82,8 @@ Preset = Annotated[
     str,
     typer.Option(
         metavar="parity|fast|codec",
-        help="Settings to begin with: the reference program's, faster ones (flow dis, stabilise "
-        "subtract, features none, first scale 1), or the fastest (flow codec, stabilise none, "
+        help="Settings to begin with: the reference program's, faster ones (stabilise subtract, "
+        "features none, first scale 1), or the fastest (flow codec, stabilise none, "
         "features none). Options that are given win.",
     ),
 ]

@@ -30,10 +30,10 @@ POSITIVE = (
 # What each preset changes.
 PRESETS: dict[str, dict[str, Any]] = {
     "parity": {},
-    # Flow once, by inverse search, on the second scale; the camera's motion from that flow alone,
-    # and subtracted from it instead of computing flow to a warped frame.
+    # No finest scale; the camera's motion from the flow alone, and subtracted from it instead of
+    # computing flow to a warped frame. Inverse search would take a tenth less, but the gradients of
+    # its flow, of which MBH is made, have a correlation of .1 to .25 with those of Farneback's.
     "fast": {
-        "flow": "dis",
         "stabilise": "subtract",
         "features": "none",
         "first_scale": 1,

@@ -263,7 +263,7 @@ class TestVideos:
         for name, gmm in expected.gmms_.items():
             np.testing.assert_array_equal(of_video.gmms_[name].means_, gmm.means_)
         assert of_video.extraction_ is not None
-        assert of_video.extraction_["flow"] == "dis"
+        assert of_video.extraction_["stabilise"] == "subtract"
 
     def test_a_stream_is_encoded_as_its_table_is(
         self, of_video: Codebook, table: Trajectories, tmp_path: Path, monkeypatch

@@ -205,7 +205,7 @@ def test_frame_steps_are_read_together(clips, cache):
     (files,) = both.extract(clips[:1], cache)
     single = recogniser.codebook_
     assert "frame_step" not in single.extraction_
-    assert single.extraction_["flow"] == "dis"
+    assert single.extraction_["stabilise"] == "subtract"
     other = ExtractOptions.preset("codec", descriptors=("hog",), track_length=10)
     with pytest.raises(ValueError, match="of the extraction must be"):
         FisherVectorEncoder(single).encode_source(clips[0], options=other)
