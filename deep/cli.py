@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deep.flow_command import write_flow
 from deep.show.commands import app as show_app
+from deep.table import Row, read_table
 
 if TYPE_CHECKING:
     from deep.recogniser import NetworkRecogniser
@@ -389,65 +390,6 @@ def _check_output(output: Path) -> None:
         raise ValueError(
             f"output must be in a folder that exists, got {str(output)!r}; make the folder first"
         )
-
-
-class Row(NamedTuple):
-    """A video of the table; empty where there is no label or group."""
-
-    path: str
-    label: str
-    group: str
-
-
-def read_table(table: Path, *, labelled: bool, allow_outside: bool = False) -> list[Row]:
-    """Read a CSV; without `labelled` the label may be missing."""
-    import csv
-
-    from idt.paths import leads_outside
-
-    needed = ["path", "label"] if labelled else ["path"]
-    rows: list[Row] = []
-    seen: set[str] = set()
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in needed if name not in (reader.fieldnames or [])]
-            if missing:
-                raise ValueError(
-                    f"{table} must have the columns {', '.join(needed)}, got none named "
-                    f"{', '.join(missing)}; put column names in its first line"
-                )
-            for cells in reader:
-                row = Row(*(cells.get(name) or "" for name in Row._fields))
-                where = f"line {reader.line_num} of {table}"
-                if not row.path or (labelled and not row.label):
-                    raise ValueError(
-                        f"every row must have a value for {', '.join(needed)}, got an empty one "
-                        f"in {where}; fill it in"
-                    )
-                if row.path in seen:
-                    raise ValueError(
-                        f"paths must be unique, got {row.path!r} again in {where}; remove one"
-                    )
-                if not allow_outside and leads_outside(row.path):
-                    raise ValueError(
-                        f"every path must lie in the CSV's folder, got {row.path!r} in {where}; "
-                        "move the video there, or give --allow-outside"
-                    )
-                if not (table.parent / row.path).exists():
-                    raise FileNotFoundError(
-                        f"every path must be a video or a folder, got {row.path!r} in {where}; "
-                        "paths count from the CSV's folder"
-                    )
-                seen.add(row.path)
-                rows.append(row)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{table} must be a CSV file in UTF-8: {error}; save it again as one"
-        ) from error
-    if not rows:
-        raise ValueError(f"{table} must have at least one row, got none; list the videos")
-    return rows
 
 
 def _readable(

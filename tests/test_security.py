@@ -10,7 +10,7 @@ import pytest
 
 from compare.datasets import Video, load
 from compare.datasets.places import locate
-from deep.cli import read_table
+from deep.table import read_table
 from idt.paths import leads_outside
 
 PICKLES = {  # files that may have to do with pickles, and why
