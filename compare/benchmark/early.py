@@ -14,6 +14,7 @@ import numpy as np
 
 from compare.benchmark.effort import trained_before
 from compare.fusion import Encodings, concatenate
+from idt.jobs import Workers
 from idt.svm import LinearSVM
 
 MAX_ITER = 20_000  # network features are not centred and much alike, so the SVM settles slowly
@@ -45,7 +46,7 @@ class EarlyFusion:
         parts: Mapping[str, Callable[..., Any]],
         C: float = 100.0,
         seed: int = 0,
-        workers: int = 1,
+        workers: Workers = 1,
         verbose: bool = False,
         cache: str | Path | None = None,
     ) -> None:

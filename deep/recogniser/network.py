@@ -82,14 +82,14 @@ class NetworkRecogniser:
     seed
         Of initialisation, sampling, augmentation and dropout.
     workers
-        Processes that decode and compute flow, or an executor, as for `idt.jobs.run`; as many
-        threads cut clips for the network (one where an executor is given), which
-        itself runs on torch's threads.
+        Processes that decode and compute flow, or an executor, as for `idt.jobs.run`. As many
+        threads as there are processes, one where the executor is no `idt.jobs.WorkerPool`, cut
+        clips for the network, which itself runs on torch's threads.
     verbose
         Show progress with the time left on standard error.
     cache
         Folder for decoded frames and flow, shared by all networks, and for checkpoints; None for a
-        temporary one of this object's own.
+        temporary one of this object's own. Workers on other machines need one that they see.
     checkpoint
         File that is written after every epoch and taken away at the end of `fit`; a `fit` that was
         interrupted goes on from it. None: in `cache`, if there is one, under a name that goes with
@@ -213,7 +213,7 @@ class NetworkRecogniser:
                     spec=self.spec_,
                     cutting=self.cutting_,
                     seed=self.seed,
-                    loaders=self.workers if isinstance(self.workers, int) else 1,
+                    loaders=self._n_loaders(),
                     pinned=self.device != "cpu",
                     **part(self.recipe_, BATCH_OPTIONS),
                 ),
@@ -475,6 +475,11 @@ class NetworkRecogniser:
         self.backbone_, self.recipe_, self.spec_ = plan.backbone, plan.recipe, plan.spec
         self.cutting_, self.flow_, self._build = plan.cutting, plan.flow, plan.build
         self.side_ = plan.side
+
+    def _n_loaders(self) -> int:
+        if isinstance(self.workers, jobs.WorkerPool):
+            return self.workers.workers
+        return self.workers if isinstance(self.workers, int) else 1
 
     def _cache_folder(self) -> Path:
         if self._folder is None:

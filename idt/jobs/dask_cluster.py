@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
-CONNECT_SECONDS = 30.0  # a scheduler may have been started just before
+CONNECT_SECONDS = 10.0  # a busy scheduler may take some
 
 
 @contextmanager

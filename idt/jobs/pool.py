@@ -36,6 +36,7 @@ from idt.jobs.worker import BEGUN, READY, VALUE, work
 GRACE = 2.0  # seconds that a worker has to unwind before it is killed
 FALSE_STARTS = 5  # workers in a row that end before they are ready; then something is wrong
 WATCH = 0.2  # seconds from one look at the workers' memory to the next
+LONGEST = 3600.0  # seconds of one wait, of which a system call takes no more than some weeks
 
 
 class _Call(NamedTuple):
@@ -235,7 +236,7 @@ class WorkerPool(Executor):
         times += [worker.kill for worker in self._crew if worker.kill is not None]
         if self.memory is not None and any(worker.call for worker in self._crew):
             times.append(time.monotonic() + WATCH)
-        return max(min(times) - time.monotonic(), 0.0) if times else None
+        return min(max(min(times) - time.monotonic(), 0.0), LONGEST) if times else None
 
     def _take(self, worker: _Worker) -> None:
         """Take what a worker says."""

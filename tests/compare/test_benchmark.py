@@ -212,7 +212,7 @@ def test_scores_of_another_method_are_not_taken(
         ({"fuse": "weighted:1/1"}, "one weight for each"),
         ({"fuse": "average:idt-fv+flow-hist"}, "methods of this run"),
         ({"specification": "idt-fv:salt=a/b,idt-fv:salt=a?b"}, "names must differ"),
-        ({"workers": 0}, "workers must be 1 or more"),
+        ({"workers": 0}, "workers must be at least 1, got 0; give"),
     ],
 )
 def test_wrong_requests_are_refused_before_any_work(

@@ -17,7 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from idt.jobs import DiskFull, Tally, WorkerLost, WorkerPool, file_key, progress, run, whole_file
+from idt.jobs import (
+    DiskFull,
+    Outcome,
+    Tally,
+    WorkerLost,
+    WorkerPool,
+    file_key,
+    progress,
+    run,
+    whole_file,
+)
 from idt.jobs.outcome import attempt, is_disk_full
 from idt.jobs.progress import duration_text, rate_text
 from idt.jobs.worker import THREAD_VARIABLES, held
@@ -139,6 +149,34 @@ def test_a_lost_worker_costs_one_try(action, reason, pool, tmp_path):
     assert reason in str(lost.error)
     assert lost.tries == 2
     assert kept.result() == 5
+
+
+@pytest.mark.parametrize(
+    ("item", "name"),
+    [
+        (Path("in") / "clip.avi", "'in/clip.avi'"),
+        ("clip", "'clip'"),
+        ((3, Path("a.h5"), "b"), "'a.h5'"),
+        (7, "'7'"),
+    ],
+)
+def test_the_error_of_a_lost_worker_names_the_item(item, name):
+    outcome = Outcome(item, error=WorkerLost("it took too long"), tries=2)
+    with pytest.raises(WorkerLost, match=f"got {name} lost: it took too long; run again") as caught:
+        outcome.result()
+    assert caught.value.__cause__ is outcome.error
+    assert not outcome.refused
+
+
+def test_an_item_is_refused_by_errors_of_its_own():
+    errors = {ValueError("v"): True, OSError("o"): True, TypeError("t"): False, None: False}
+    for error, refused in errors.items():
+        assert Outcome(1, error=error).refused == refused
+
+
+def test_a_limit_of_time_may_be_as_long_as_can_be_said():
+    with WorkerPool(1, time_limit=float("inf")) as pool:
+        assert run(abs, [-1], workers=pool, **SETTINGS)[0].result() == 1
 
 
 def test_the_items_beside_a_killer_go_on(pool):
