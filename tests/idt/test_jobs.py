@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +31,7 @@ from idt.jobs import (
 )
 from idt.jobs.outcome import attempt, is_disk_full
 from idt.jobs.progress import duration_text, rate_text
-from idt.jobs.worker import THREAD_VARIABLES, held
+from idt.jobs.worker import THREAD_VARIABLES, Home, held
 
 SETTINGS = {"label": "testing"}
 
@@ -204,7 +205,7 @@ def test_memory_and_threads_are_held():
 def test_another_process_is_held_to_one_thread_and_this_one_is_not(monkeypatch):
     for variable in THREAD_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    assert held(os.getpid(), os.getenv, "OMP_NUM_THREADS") is None
+    assert held(Home.here(), os.getenv, "OMP_NUM_THREADS") is None
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         outcomes = run(threads_of, [0], workers=executor, **SETTINGS)
     assert outcomes[0].result() == ({1}, 1, 1)
@@ -229,6 +230,16 @@ def test_a_full_disk_is_known_by_what_led_to_an_error():
     outcome = attempt(raise_after_full, 1)
     assert isinstance(outcome.error, DiskFull)
     assert str(pickle.loads(pickle.dumps(outcome.error))) == str(outcome.error)
+
+
+def test_another_process_with_other_versions_is_refused(monkeypatch):
+    here = Home.here()
+    monkeypatch.setattr("idt.jobs.worker.hold_to_threads", lambda threads: None)
+    elsewhere = replace(here, process=("another machine", os.getpid()))
+    assert held(elsewhere, abs, -1) == 1
+    older = replace(elsewhere, versions={**here.versions, "numpy": "1.0"})
+    with pytest.raises(WorkerLost, match=r"must have the versions .*'numpy': '1.0'.*, got {"):
+        held(older, abs, -1)
 
 
 class Losing(Executor):
