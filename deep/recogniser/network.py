@@ -166,6 +166,11 @@ class NetworkRecogniser:
         class_names
             Names of the classes in the order of the labels; by default their numbers.
 
+        Returns
+        -------
+        NetworkRecogniser
+            This object.
+
         Raises
         ------
         ValueError
@@ -254,6 +259,13 @@ class NetworkRecogniser:
         -------
         ndarray of float32, shape (video, class)
             Fused logits (`deep.predict`), larger for likelier.
+
+        Raises
+        ------
+        ValueError
+            There is no trained network yet.
+        idt.video.VideoError
+            A video cannot be read.
         """
         self._check_fitted()
         if not len(videos):
@@ -261,7 +273,15 @@ class NetworkRecogniser:
         return self.evaluate(videos).scores
 
     def evaluate(self, videos: Sequence[str | Path]) -> Prediction:
-        """Score videos, at least one, and keep each head's logits beside the scores."""
+        """Score videos, at least one, and keep each head's logits beside the scores.
+
+        Parameters and errors are those of `scores`.
+
+        Returns
+        -------
+        deep.predict.Prediction
+            ``scores`` as `scores` has them; ``logits`` by head, float32 (video, class).
+        """
         self._check_fitted()
         stored = [outcome.result() for outcome in self.prepare(videos)]
         with reproducible(self.seed, device=self.device):
@@ -325,7 +345,15 @@ class NetworkRecogniser:
     def prepare(self, videos: Sequence[str | Path]) -> list[jobs.Outcome[str | Path, Stored]]:
         """Decode videos and compute their flow into the cache, as `fit` and `scores` do first.
 
-        A video that cannot be read becomes an outcome with its error.
+        Parameters
+        ----------
+        videos
+            Video files, or folders of images.
+
+        Returns
+        -------
+        list of idt.jobs.Outcome
+            One per video, in their order; one that cannot be read has its error.
         """
         if not hasattr(self, "recipe_"):
             self._settle()
@@ -396,6 +424,11 @@ class NetworkRecogniser:
             As for the class; None for the precision that it was trained in.
         workers, verbose, cache
             As for the class.
+
+        Returns
+        -------
+        NetworkRecogniser
+            Ready for `scores`.
 
         Raises
         ------

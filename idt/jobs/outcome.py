@@ -28,7 +28,7 @@ class Outcome(Generic[Item, Value]):
     value
         What it returned; None after an error.
     error
-        What it raised, or a `WorkerLost`; None where all went well.
+        What it raised, or a `WorkerLost`, whose text is the reason alone; None where all went well.
     seconds
         Of the last try, by a clock that never jumps; 0 where the worker was lost.
     tries
@@ -49,7 +49,7 @@ class Outcome(Generic[Item, Value]):
         )
 
     def result(self) -> Value:
-        """Return the value, or raise the error; that of a lost worker names the item."""
+        """Return the value, or raise the error; a `WorkerLost` then names the item, too."""
         if isinstance(self.error, WorkerLost):
             raise WorkerLost(
                 f"every item must come through, got {_name(self.item)!r} lost: {self.error}; run "
