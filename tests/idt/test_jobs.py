@@ -88,6 +88,18 @@ def raise_untold(item):
     raise Untold(1, 2)
 
 
+def process_of(item):
+    return os.getpid()
+
+
+def is_there(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def threads_of(item):
     import cv2
     import numba
@@ -173,6 +185,18 @@ def test_an_item_is_refused_by_errors_of_its_own():
     errors = {ValueError("v"): True, OSError("o"): True, TypeError("t"): False, None: False}
     for error, refused in errors.items():
         assert Outcome(1, error=error).refused == refused
+
+
+def test_workers_without_work_go_and_others_come(monkeypatch):
+    monkeypatch.setattr("idt.jobs.pool.IDLE", 0.2)
+    with WorkerPool(1) as pool:
+        first = run(process_of, [0], workers=pool, **SETTINGS)[0].result()
+        deadline = time.monotonic() + 50
+        while is_there(first) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_there(first)
+        outcomes = run(process_of, range(3), workers=pool, **SETTINGS)
+    assert all(outcome.tries == 1 and outcome.result() != first for outcome in outcomes)
 
 
 def test_a_limit_of_time_may_be_as_long_as_can_be_said():
