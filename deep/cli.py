@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deep.flow_command import write_flow
+from deep.options import PROCESSES, AllowOutside, Quiet, Workers, check_cache
 from deep.show.commands import app as show_app
+from deep.table import Row, read_table
+from idt.cli.workers import Memory, Scheduler, TimeLimit, open_workers
 
 if TYPE_CHECKING:
     from deep.recogniser import NetworkRecogniser
@@ -31,11 +34,6 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA.csv", help="Videos: columns path,label[,group], paths from the CSV's folder."
     ),
-]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that decode and compute flow.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-AllowOutside = Annotated[
-    bool, typer.Option("--allow-outside", help="Accept CSV paths outside the CSV's folder.")
 ]
 Variant = Annotated[
     str | None,
@@ -143,7 +141,10 @@ def train_network(
         Path | None, typer.Option(help="Folder for TensorBoard: trajfuse[tensorboard].")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
-    workers: Workers = 1,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
     cache: Cache = None,
     allow_outside: AllowOutside = False,
     quiet: Quiet = False,
@@ -158,11 +159,22 @@ def train_network(
     from deep.train import distributed
 
     _check_output(output)
+    check_cache(cache, scheduler)
     rows = read_table(table, labelled=True, allow_outside=allow_outside)
+    folder = table.parent.absolute()  # another machine has another working folder
     checkpoint = checkpoint or output.with_suffix(".checkpoint.safetensors")
     model, _, setting = model.partition(":")
     starts = {"spatial": spatial_weights, "temporal": temporal_weights, "network": network_weights}
-    with distributed.processes(device) as own_device:
+    with (
+        open_workers(
+            workers,
+            scheduler=scheduler,
+            time_limit=time_limit,
+            memory=memory,
+            default=PROCESSES,
+        ) as crew,
+        distributed.processes(device) as own_device,
+    ):
         main_process = distributed.rank() == 0
         if distributed.world() > 1 and cache is None:
             raise ValueError("cache must be given to several processes, got none; give a folder")
@@ -182,7 +194,7 @@ def train_network(
             device=own_device,
             precision=precision,
             seed=seed,
-            workers=workers,
+            workers=crew,
             verbose=not quiet and main_process,
             cache=cache,
             checkpoint=checkpoint,
@@ -193,11 +205,11 @@ def train_network(
         with distributed.first():
             if restart and main_process:
                 checkpoint.unlink(missing_ok=True)
-            readable = _readable(rows, table.parent, recogniser, quiet=not main_process)
+            readable = _readable(rows, folder, recogniser, quiet=not main_process)
         classes = sorted({row.label for row in rows})
         groups = [row.group for row in readable]
         recogniser.fit(
-            [table.parent / row.path for row in readable],
+            [folder / row.path for row in readable],
             [classes.index(row.label) for row in readable],
             groups=groups if all(groups) else None,
             class_names=classes,
@@ -216,7 +228,10 @@ def predict_scores(
     output: Annotated[Path, typer.Option("--output", "-o", help="Scores: an .npz file.")],
     protocol: Protocol = None,
     device: Device = "cpu",
-    workers: Workers = 1,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
     cache: Cache = None,
     allow_outside: AllowOutside = False,
     quiet: Quiet = False,
@@ -234,24 +249,29 @@ def predict_scores(
     from idt.jobs import whole_file
 
     _check_output(output)
+    check_cache(cache, scheduler)
     rows = read_table(table, labelled=False, allow_outside=allow_outside)
-    recogniser = NetworkRecogniser.load(
-        network,
-        protocol=protocol,
-        device=device,
-        workers=workers,
-        verbose=not quiet,
-        cache=cache,
-    )
-    unknown = sorted({row.label for row in rows if row.label} - set(recogniser.class_names_))
-    if unknown:
-        raise ValueError(
-            f"labels in {table} must be of the network's classes "
-            f"{', '.join(recogniser.class_names_)}, got {', '.join(unknown)}; give the network of "
-            "these classes, or leave the labels out"
+    folder = table.parent.absolute()  # another machine has another working folder
+    with open_workers(
+        workers, scheduler=scheduler, time_limit=time_limit, memory=memory, default=PROCESSES
+    ) as crew:
+        recogniser = NetworkRecogniser.load(
+            network,
+            protocol=protocol,
+            device=device,
+            workers=crew,
+            verbose=not quiet,
+            cache=cache,
         )
-    readable = _readable(rows, table.parent, recogniser)
-    found = recogniser.evaluate([table.parent / row.path for row in readable])
+        unknown = sorted({row.label for row in rows if row.label} - set(recogniser.class_names_))
+        if unknown:
+            raise ValueError(
+                f"labels in {table} must be of the network's classes "
+                f"{', '.join(recogniser.class_names_)}, got {', '.join(unknown)}; give the network "
+                "of these classes, or leave the labels out"
+            )
+        readable = _readable(rows, folder, recogniser)
+        found = recogniser.evaluate([folder / row.path for row in readable])
     logits: dict[str, Any] = {f"logits_{name}": each for name, each in found.logits.items()}
     with whole_file(output) as part, part.open("wb") as file:
         np.savez(
@@ -391,65 +411,6 @@ def _check_output(output: Path) -> None:
         )
 
 
-class Row(NamedTuple):
-    """A video of the table; empty where there is no label or group."""
-
-    path: str
-    label: str
-    group: str
-
-
-def read_table(table: Path, *, labelled: bool, allow_outside: bool = False) -> list[Row]:
-    """Read a CSV; without `labelled` the label may be missing."""
-    import csv
-
-    from idt.paths import leads_outside
-
-    needed = ["path", "label"] if labelled else ["path"]
-    rows: list[Row] = []
-    seen: set[str] = set()
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in needed if name not in (reader.fieldnames or [])]
-            if missing:
-                raise ValueError(
-                    f"{table} must have the columns {', '.join(needed)}, got none named "
-                    f"{', '.join(missing)}; put column names in its first line"
-                )
-            for cells in reader:
-                row = Row(*(cells.get(name) or "" for name in Row._fields))
-                where = f"line {reader.line_num} of {table}"
-                if not row.path or (labelled and not row.label):
-                    raise ValueError(
-                        f"every row must have a value for {', '.join(needed)}, got an empty one "
-                        f"in {where}; fill it in"
-                    )
-                if row.path in seen:
-                    raise ValueError(
-                        f"paths must be unique, got {row.path!r} again in {where}; remove one"
-                    )
-                if not allow_outside and leads_outside(row.path):
-                    raise ValueError(
-                        f"every path must lie in the CSV's folder, got {row.path!r} in {where}; "
-                        "move the video there, or give --allow-outside"
-                    )
-                if not (table.parent / row.path).exists():
-                    raise FileNotFoundError(
-                        f"every path must be a video or a folder, got {row.path!r} in {where}; "
-                        "paths count from the CSV's folder"
-                    )
-                seen.add(row.path)
-                rows.append(row)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{table} must be a CSV file in UTF-8: {error}; save it again as one"
-        ) from error
-    if not rows:
-        raise ValueError(f"{table} must have at least one row, got none; list the videos")
-    return rows
-
-
 def _readable(
     rows: list[Row], folder: Path, recogniser: NetworkRecogniser, *, quiet: bool = False
 ) -> list[Row]:
@@ -457,10 +418,9 @@ def _readable(
     outcomes = recogniser.prepare([folder / row.path for row in rows])
     readable = []
     for row, outcome in zip(rows, outcomes, strict=True):
-        if outcome.error is None:
+        if not outcome.refused:
+            outcome.result()
             readable.append(row)
-        elif not isinstance(outcome.error, (ValueError, OSError)):
-            raise outcome.error
         elif not quiet:
             typer.echo(f"left out: {outcome.error}", err=True)
     if not readable:

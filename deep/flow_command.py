@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from deep.options import PROCESSES, AllowOutside, Quiet, Workers
+from idt.cli.workers import Memory, Scheduler, TimeLimit, open_workers
+
 TABLE = ".csv"
 
 
@@ -55,13 +58,12 @@ def write_flow(
     device: Annotated[
         str, typer.Option(help="Where tvl1 is computed: cpu, or a GPU such as cuda.")
     ] = "cpu",
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that decode and compute flow.")
-    ] = 1,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Accept CSV paths outside the CSV's folder.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
+    allow_outside: AllowOutside = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the frames of videos and the flow between them as numbered images.
 
@@ -79,28 +81,30 @@ def write_flow(
     from deep.flow import FlowSettings, image_folder
 
     items, tables = _find(videos, allow_outside=allow_outside)
-    outcomes = export_all(
-        items,
-        root=output,
-        settings=FlowSettings(
-            algorithm=algorithm, bound=None if own_bounds else bound, warped=warped
-        ),
-        side=side or None,
-        layout=layout,
-        base=base,
-        form=form,
-        device=device,
-        workers=workers,
-        verbose=not quiet,
-    )
+    with open_workers(
+        workers, scheduler=scheduler, time_limit=time_limit, memory=memory, default=PROCESSES
+    ) as crew:
+        outcomes = export_all(
+            items,
+            root=output.absolute(),  # another machine has another working folder
+            settings=FlowSettings(
+                algorithm=algorithm, bound=None if own_bounds else bound, warped=warped
+            ),
+            side=side or None,
+            layout=layout,
+            base=base,
+            form=form,
+            device=device,
+            workers=crew,
+            verbose=not quiet,
+        )
     written: dict[Path, str] = {}
     for (path, name), outcome in zip(items, outcomes, strict=True):
-        if outcome.error is None:
-            written[path] = image_folder(Path(), name, layout).as_posix()
-        elif isinstance(outcome.error, (ValueError, OSError)):
+        if outcome.refused:
             typer.echo(f"left out: {outcome.error}", err=True)
         else:
-            raise outcome.error
+            outcome.result()
+            written[path] = image_folder(Path(), name, layout).as_posix()
     if not written:
         raise ValueError(
             f"at least one video must be readable, got none of {len(items)}; see the reasons above"
@@ -126,7 +130,7 @@ def _find(
     tables: dict[Path, Rows] = {}
     for given in videos:
         if given.suffix.lower() != TABLE:
-            items.append((given, _name(given.resolve().name, given)))
+            items.append((given.absolute(), _name(given.resolve().name, given)))
             continue
         with given.open(newline="", encoding="utf-8-sig") as file:
             try:
@@ -148,7 +152,8 @@ def _find(
                 f"every path of {given} must lie in its folder, got {outside[0]!r}; move the video "
                 "there, or give --allow-outside"
             )
-        tables[given] = [(given.parent / row["path"], row) for row in rows]
+        folder = given.parent.absolute()
+        tables[given] = [(folder / row["path"], row) for row in rows]
         items += [(path, _name(row["path"], path)) for path, row in tables[given]]
     places: dict[str, Path] = {}
     for path, name in items:

@@ -23,11 +23,11 @@ from compare.report.stored import read_places, read_run
 from compare.scores import ScoreTable, export_scores, foreign, read_classes, read_listing
 from deep import flow as optical
 from deep import weights
-from deep.cli import read_table
 from deep.clips import ClipSpec
 from deep.data import Cutting, grid_views, read_clip, read_frames, store
 from deep.flow import FlowSettings
 from deep.recogniser import NetworkRecogniser
+from deep.table import read_table
 from idt.camera import read_boxes, read_homographies
 from idt.codebook import Codebook, Vocabulary
 from idt.encodings import Encodings, encode_into

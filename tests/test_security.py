@@ -10,8 +10,9 @@ import pytest
 
 from compare.datasets import Video, load
 from compare.datasets.places import locate
-from deep.cli import read_table
+from deep.table import read_table
 from idt.paths import leads_outside
+from idt.video import read_list
 
 PICKLES = {  # files that may have to do with pickles, and why
     "compare/scores/pickled.py": "reads those of others by an allow-list of its own",
@@ -106,6 +107,8 @@ def test_paths_that_lead_outside_are_refused_everywhere(path: str, tmp_path: Pat
         load(table)
     with pytest.raises(ValueError, match=r"must lie in the CSV's folder.*--allow-outside"):
         read_table(table, labelled=True)
+    with pytest.raises(ValueError, match="paths must stay below"):
+        read_list(path.encode(), tmp_path)
     with pytest.raises(ValueError, match="lists must name videos below"):
         locate([Video(Path("x"), path, "a")], tmp_path, allow_missing=True)
     lists = tmp_path / "lists"

@@ -14,6 +14,7 @@ import numpy as np
 
 from compare.benchmark.effort import trained_before
 from compare.fusion import Encodings, concatenate
+from idt.jobs import Workers
 from idt.svm import LinearSVM
 
 MAX_ITER = 20_000  # network features are not centred and much alike, so the SVM settles slowly
@@ -28,7 +29,7 @@ class EarlyFusion:
         By label, what makes each recogniser; it takes the keywords `seed`, `workers`, `verbose` and
         `cache`, and what it makes has ``fit`` and ``encode``.
     C
-        Of the SVM.
+        Of the SVM, above 0.
     seed, workers, verbose, cache
         Handed to every part; the seed also to the SVM.
 
@@ -45,7 +46,7 @@ class EarlyFusion:
         parts: Mapping[str, Callable[..., Any]],
         C: float = 100.0,
         seed: int = 0,
-        workers: int = 1,
+        workers: Workers = 1,
         verbose: bool = False,
         cache: str | Path | None = None,
     ) -> None:
@@ -72,6 +73,11 @@ class EarlyFusion:
             Class of each, 0 to n_classes - 1.
         groups, class_names
             Handed to the parts.
+
+        Returns
+        -------
+        EarlyFusion
+            This object.
         """
         for part in self.parts_.values():
             part.fit(videos, labels, groups=groups, class_names=class_names)
@@ -86,7 +92,7 @@ class EarlyFusion:
         return concatenate(blocks).values.astype(np.float32, copy=False)
 
     def scores(self, videos: Sequence[str | Path]) -> np.ndarray:
-        """Decision values, float32 (n_videos, n_classes)."""
+        """Decision values, float32 (n_videos, n_classes); ValueError before `fit`."""
         if not hasattr(self, "svm_"):
             raise ValueError("the recogniser must be fitted first; call fit(videos, labels)")
         return np.asarray(self.svm_.decision_function(self.encode(videos)), np.float32)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Effort:
     peak_bytes: int | None = None
 
 
-@contextmanager
+@contextlib.contextmanager
 def measured() -> Iterator[Effort]:
     """Measure a block; what `Effort` says is complete when the block has ended well or not."""
     effort = Effort(peak_bytes=resident_bytes(os.getpid()))
@@ -60,15 +61,32 @@ def resident_bytes(process: int) -> int | None:
     folder = PROCESSES / str(process)
     try:
         n_pages = int((folder / "statm").read_text().split()[1])
-        started = [
-            int(child)
-            for thread in (folder / "task").iterdir()
-            for child in (thread / "children").read_text().split()
-        ]
+        started = _started(folder)
     except (OSError, ValueError, IndexError):  # no such system, or the process has ended
         return None
     of_children = (resident_bytes(child) or 0 for child in started)
     return n_pages * os.sysconf("SC_PAGE_SIZE") + sum(of_children)
+
+
+def largest_alive() -> int:
+    """Peak resident bytes of the largest process that this one started and that lives; else 0."""
+    peaks = [0]
+    with contextlib.suppress(OSError):  # no such system
+        for child in _started(PROCESSES / str(os.getpid())):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                status = (PROCESSES / str(child) / "status").read_text()
+                found = re.search(r"^VmHWM:\s*([0-9]+) kB$", status, re.MULTILINE)
+                peaks += [int(found[1]) * 1024] if found else []
+    return max(peaks)
+
+
+def _started(folder: Path) -> list[int]:
+    """Numbers of the processes that one has started, by its folder in ``/proc``."""
+    return [
+        int(child)
+        for thread in (folder / "task").iterdir()
+        for child in (thread / "children").read_text().split()
+    ]
 
 
 def trained_before(each: Iterable[str]) -> str:

@@ -82,8 +82,9 @@ def run(
         fitted to the same scores. ``"auto"`` is a temperature where a rule mixes kinds of scores,
         as margins with logits, and nothing elsewhere.
     seed, workers, verbose
-        Handed to every recogniser; `workers` is a number of processes or an executor, as for
-        `idt.jobs.run`, and `verbose` also tells on standard error what goes on.
+        Handed to every recogniser; `workers` is a number of processes, started for each step anew,
+        or an executor that works on all steps of all methods, as for `idt.jobs.run`. Scores do not
+        depend on it. `verbose` also tells on standard error what goes on.
     with_yardsticks
         Run the yardsticks too. They take no part in fusion unless they are named as methods.
     cache
@@ -104,18 +105,22 @@ def run(
     ------
     ValueError
         Anything that is wrong with the request, before any work; or a recogniser's own error.
+    idt.jobs.WorkerLost
+        A worker died, or was ended by a limit, over a video twice; names it. What was done is kept,
+        and another call goes on from there.
     """
     plan = _plan(dataset, specification, fuse, calibration, with_yardsticks, recognisers)
     if any(rule.learns for rule in plan.rules):
         for split in dataset.splits:
             held_out.inner(dataset, split, n_folds=n_inner_folds, seed=seed)
     if isinstance(workers, int) and workers < 1:
-        raise ValueError(f"workers must be 1 or more, got {workers}")
+        raise ValueError(f"workers must be at least 1, got {workers}; give a number of processes")
     folder = Path(out)
     run_folder.check_folder(folder, overwrite)
 
     console = Console(stderr=True, quiet=not verbose, highlight=False)
     started, clock = datetime.now(UTC), time.perf_counter()
+    dataset = dataset.at_absolute_paths()  # workers may have another working folder
     excluded = check_videos(dataset, workers=workers, verbose=verbose)
     for bad in excluded:
         console.print(

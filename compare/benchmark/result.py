@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from compare.benchmark.effort import largest_alive
 from compare.datasets import Dataset, Unreadable
 from compare.fusion import FusionRule
 from compare.metrics import Evaluation
@@ -25,8 +26,23 @@ FORMAT = 1
 class Result:
     """Scores and measures of one method, yardstick or fusion rule over all splits.
 
-    `resumed` says that some of the scores were taken from the run's folder; what they cost is what
-    they cost when they were made.
+    Attributes
+    ----------
+    label
+        The method or rule as it was written.
+    role
+        ``"method"``, ``"fusion"`` or ``"yardstick"``.
+    tables
+        Scores of the test videos, one table a split.
+    evaluation
+        Measures of all tables together.
+    settings
+        All that decided the scores, JSON-able.
+    rule
+        Of a fusion, its rule.
+    resumed
+        Whether some of the scores were taken from the run's folder; what they cost is what they
+        cost when they were made.
     """
 
     label: str
@@ -39,12 +55,12 @@ class Result:
 
     @property
     def fit_seconds(self) -> float:
-        """Sum over the splits; of a rule that learns, of the scores that it was fitted to."""
+        """Seconds over all splits; of a rule that learns, of the scores that it was fitted to."""
         return sum(table.provenance.get("fit_seconds", 0.0) for table in self.tables)
 
     @property
     def score_seconds(self) -> float:
-        """Sum over the splits; 0 of a fusion rule."""
+        """Seconds over all splits; 0 of a fusion rule."""
         return sum(table.provenance.get("score_seconds", 0.0) for table in self.tables)
 
 
@@ -52,8 +68,28 @@ class Result:
 class Run:
     """Everything that a report says.
 
-    `peak_memory` is in bytes: of this process, and of the largest process that it started.
-    `unable` says why a yardstick could not run.
+    Attributes
+    ----------
+    dataset
+        Without the videos that were left out; paths are absolute.
+    results
+        Methods, then fusions, then yardsticks, each in the order asked for.
+    excluded
+        Videos that were left out, and why.
+    unable
+        Yardsticks that could not run, and why.
+    seed
+        Of all that was drawn.
+    command
+        What made the run.
+    started
+        Date and time, UTC, ISO 8601.
+    seconds
+        By the clock, from the first video to the last score.
+    peak_memory
+        Bytes: of this process, and of the largest process that it started.
+    versions
+        Of Python, the system and packages.
     """
 
     dataset: Dataset
@@ -142,9 +178,10 @@ def _result_summary(result: Result) -> dict[str, Any]:
 
 
 def peak_memory() -> dict[str, int]:
-    """Peak resident bytes of this process and of the largest that it has started and ended."""
+    """Peak resident bytes of this process and of the largest that it has started."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
     return {
         "this process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale,
-        "largest worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * scale,
+        "largest worker": max(ended * scale, largest_alive()),
     }

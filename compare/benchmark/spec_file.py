@@ -34,9 +34,13 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = {
     "calibrate": ((str,), "a text"),
     "seed": ((int,), "a whole number of 0 or more"),
     "workers": ((int,), "a whole number of 1 or more"),
+    "scheduler": ((str,), "the address of a Dask scheduler"),
+    "time_limit": ((int, float), "a number of seconds above 0"),
+    "memory": ((int, float), "a number of gigabytes above 0"),
     "no_yardsticks": ((bool,), "true or false"),
 }
 LEAST = {"seed": 0, "workers": 1, "inner_folds": 2}
+POSITIVE = ("time_limit", "memory")
 
 
 def read_spec(path: str | Path) -> dict[str, Any]:
@@ -87,7 +91,8 @@ def _value(path: Path, key: str, value: Any) -> Any:
     wrong = not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
     if isinstance(value, list):
         wrong = not value or not all(isinstance(each, str) for each in value)
-    if wrong or (key in LEAST and value < LEAST[key]) or value == "":
+    wrong = wrong or (key in LEAST and value < LEAST[key]) or (key in POSITIVE and not value > 0)
+    if wrong or value == "":
         raise ValueError(f"{key} must be {name}, got {value!r} in {str(path)!r}")
     if key in PATHS:
         return path.parent / value

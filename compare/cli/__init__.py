@@ -1,7 +1,7 @@
 """The command ``trajfuse``, and its part ``trajfuse compare``: one module a command.
 
-Help has to answer at once: these modules import the command-line library alone, the packages behind
-``idt``, ``deep`` and ``compare`` when one of their commands is called.
+Help has to answer at once: these modules import the command-line library and the options that all
+packages share, and what is behind ``idt``, ``deep`` and ``compare`` when a command is called.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from compare.cli.options import (
     Overwrite,
     Quiet,
     Seed,
-    Workers,
     run_and_report,
 )
+from idt.cli.workers import Memory, Scheduler, TimeLimit, Workers, open_workers
 
 # The embedded clips are 192: networks learn from scratch in few epochs, mixtures are small.
 DEMO_METHODS = (
@@ -41,6 +41,9 @@ def demo(
     ] = "",
     seed: Seed = 0,
     workers: Workers = None,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
     quiet: Quiet = False,
     no_yardsticks: NoYardsticks = False,
     cache: Cache = None,
@@ -55,11 +58,12 @@ def demo(
 
     out = out or Path("runs", f"demo-{seed}" if seed else "demo")
     run_folder.check_folder(out, overwrite)
-    rendered = demo.write(out.with_name(f"{out.name}-videos"), seed=seed, verbose=not quiet)
-    loaded = datasets.load(rendered, seed=seed)
     line = shlex.join([PROGRAM, *(context.obj or ())])
     if methods == DEMO_METHODS:
         fuse = fuse or DEMO_FUSE
-    run_and_report(
-        loaded, methods, fuse, out, seed, workers, quiet, no_yardsticks, cache, overwrite, line
-    )
+    with open_workers(workers, scheduler=scheduler, time_limit=time_limit, memory=memory) as crew:
+        rendered = demo.write(out.with_name(f"{out.name}-videos"), seed=seed, verbose=not quiet)
+        loaded = datasets.load(rendered, seed=seed)
+        run_and_report(
+            loaded, methods, fuse, out, seed, crew, quiet, no_yardsticks, cache, overwrite, line
+        )

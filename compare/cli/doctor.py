@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from compare.cli.options import MANY, Quiet, Seed, Workers
+from compare.cli.options import Quiet, Seed
+from idt.cli.workers import (
+    Memory,
+    Scheduler,
+    TimeLimit,
+    Workers,
+    open_workers,
+    workers_or_default,
+)
 
 MARKS = {"fine": "ok", "warning": "warning", "error": "ERROR"}
 
@@ -40,6 +47,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     seed: Seed = 0,
     workers: Workers = None,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
     quiet: Quiet = False,
 ) -> None:
     """Examine this machine and, where given, a data set, extracted flow and the folder of a run.
@@ -49,25 +59,25 @@ def doctor(
     """
     from compare import doctor as examinations
 
-    n_workers = min(os.cpu_count() or 1, MANY) if workers is None else workers
-    findings = examinations.examine_machine(workers=n_workers)
     ids: tuple[str, ...] = ()
     n_frames = dataset = None
-    if data is not None:
-        examined = examinations.examine_data(
-            data,
-            decode=not no_decode,
-            workers=n_workers,
-            verbose=not quiet,
-            form=form,
-            videos=videos,
-            folds=folds,
-            group_pattern=group_pattern,
-            allow_outside=allow_outside,
-            seed=seed,
-        )
-        findings += examined.findings
-        ids, n_frames, dataset = examined.ids, examined.n_frames, examined.dataset
+    with open_workers(workers, scheduler=scheduler, time_limit=time_limit, memory=memory) as crew:
+        findings = examinations.examine_machine(workers=workers_or_default(workers))
+        if data is not None:
+            examined = examinations.examine_data(
+                data,
+                decode=not no_decode,
+                workers=crew,
+                verbose=not quiet,
+                form=form,
+                videos=videos,
+                folds=folds,
+                group_pattern=group_pattern,
+                allow_outside=allow_outside,
+                seed=seed,
+            )
+            findings += examined.findings
+            ids, n_frames, dataset = examined.ids, examined.n_frames, examined.dataset
     if flow is not None:
         findings += examinations.examine_flow(flow, n_frames=n_frames, ids=ids)
     if run is not None:

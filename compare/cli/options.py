@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +13,9 @@ import typer
 if TYPE_CHECKING:
     from compare.datasets import Dataset
     from compare.scores import ScoreTable
+    from idt import jobs
 
 PROGRAM = "trajfuse"
-MANY = 8  # workers; more are seldom faster on one disk, and each takes memory
 
 Fuse = Annotated[
     str,
@@ -28,13 +27,6 @@ Fuse = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        help=f"Processes that work on videos. Default: the processors there are, up to {MANY}.",
-        min=1,
-    ),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress; the table and errors only.")]
 NoYardsticks = Annotated[bool, typer.Option("--no-yardsticks", help="Leave the baselines out.")]
 Cache = Annotated[
@@ -101,7 +93,7 @@ def run_and_report(
     fuse: str,
     out: Path,
     seed: int,
-    workers: int | None,
+    workers: jobs.Workers,
     quiet: bool,
     no_yardsticks: bool,
     cache: Path | None,
@@ -121,7 +113,7 @@ def run_and_report(
         out=out,
         fuse={"": "average" if several else "", "none": ""}.get(fuse, fuse),
         seed=seed,
-        workers=min(os.cpu_count() or 1, MANY) if workers is None else workers,
+        workers=workers,
         verbose=not quiet,
         with_yardsticks=not no_yardsticks,
         cache=cache,

@@ -16,9 +16,9 @@ from compare.cli.options import (
     Overwrite,
     Quiet,
     Seed,
-    Workers,
     run_and_report,
 )
+from idt.cli.workers import Memory, Scheduler, TimeLimit, Workers, open_workers
 
 
 def run(
@@ -101,12 +101,21 @@ def run(
     ] = False,
     seed: Seed = 0,
     workers: Workers = None,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
     quiet: Quiet = False,
     no_yardsticks: NoYardsticks = False,
     cache: Cache = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fit methods on a data set's training videos, score its test videos, fuse, and report."""
+    """Fit methods on a data set's training videos, score its test videos, fuse, and report.
+
+    Example: trajfuse compare run --data clips.csv --methods idt-fv,two-stream --out runs/clips
+
+    A video that cannot be decoded is left out for all methods. One over which a worker dies, hangs
+    or swells twice ends the run by name; the same line goes on where it stopped.
+    """
     from compare import datasets
 
     asked = _asked(context, spec)
@@ -120,21 +129,27 @@ def run(
         allow_missing=asked["allow_missing"],
         allow_outside=asked["allow_outside"],
     )
-    run_and_report(
-        loaded,
-        asked["methods"],
-        asked["fuse"],
-        asked["out"],
-        asked["seed"],
+    with open_workers(
         asked["workers"],
-        quiet,
-        asked["no_yardsticks"],
-        asked["cache"],
-        overwrite,
-        shlex.join([PROGRAM, *(context.obj or ())]),
-        n_inner_folds=asked["inner_folds"],
-        calibration=asked["calibrate"],
-    )
+        scheduler=asked["scheduler"],
+        time_limit=asked["time_limit"],
+        memory=asked["memory"],
+    ) as crew:
+        run_and_report(
+            loaded,
+            asked["methods"],
+            asked["fuse"],
+            asked["out"],
+            asked["seed"],
+            crew,
+            quiet,
+            asked["no_yardsticks"],
+            asked["cache"],
+            overwrite,
+            shlex.join([PROGRAM, *(context.obj or ())]),
+            n_inner_folds=asked["inner_folds"],
+            calibration=asked["calibrate"],
+        )
 
 
 def _asked(context: typer.Context, spec: Path | None) -> dict[str, Any]:

@@ -90,6 +90,11 @@ class Dataset:
         groups = {clip.id: clip.group for clip in self.videos if clip.group is not None}
         return groups or None
 
+    def at_absolute_paths(self) -> Dataset:
+        """Return the data set with paths that mean the same in any working folder."""
+        clips = (replace(clip, path=clip.path.absolute()) for clip in self.videos)
+        return replace(self, videos=tuple(clips))
+
     def without(self, ids: Collection[str]) -> Dataset:
         """Leave videos out of the data set and of every split, which is then no official one.
 

@@ -20,7 +20,14 @@ class Unreadable:
 def check_videos(
     dataset: Dataset, *, workers: jobs.Workers = 1, verbose: bool = False
 ) -> tuple[Unreadable, ...]:
-    """Decode every video of a data set once and return those that cannot be read, with reasons."""
+    """Decode every video of a data set once and return those that cannot be read, with reasons.
+
+    Raises
+    ------
+    idt.jobs.WorkerLost
+        A worker died, or was ended, over a video, which may be no fault of the video's: a data set
+        must not shrink by that. Names the video.
+    """
     outcomes = jobs.run(
         _count_frames,
         [clip.path for clip in dataset.videos],
@@ -33,10 +40,10 @@ def check_videos(
         if isinstance(outcome.error, video.VideoError):
             at = "" if outcome.error.frame is None else f"at frame {outcome.error.frame}: "
             bad.append(Unreadable(clip.id, at + outcome.error.reason))
-        elif isinstance(outcome.error, OSError):
+        elif isinstance(outcome.error, OSError) and not isinstance(outcome.error, jobs.WorkerLost):
             bad.append(Unreadable(clip.id, str(outcome.error)))
-        elif outcome.error is not None:
-            raise outcome.error
+        else:
+            outcome.result()
     return tuple(bad)
 
 

@@ -42,7 +42,7 @@ def examine_data(
     data: str | Path,
     *,
     decode: bool = True,
-    workers: int = 1,
+    workers: jobs.Workers = 1,
     verbose: bool = False,
     **options: Any,
 ) -> Examined:
@@ -55,7 +55,7 @@ def examine_data(
     decode
         Decode every clip; else only its file is looked for.
     workers, verbose
-        Processes that decode, and whether progress is shown.
+        Processes or an executor, as for `idt.jobs.run`, that decode, and whether progress is shown.
     """
     try:
         whole, here = _loaded(data, options)
@@ -159,12 +159,12 @@ def _gone(whole: Dataset, ids: tuple[str, ...], there: set[str], label: str) -> 
 
 
 def _decoded(
-    clips: Sequence[Video], workers: int, verbose: bool
+    clips: Sequence[Video], workers: jobs.Workers, verbose: bool
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Decoded frames of each video, and what is wrong with those that have none."""
     outcomes = jobs.run(
         count_frames,
-        [clip.path for clip in clips],
+        [clip.path.absolute() for clip in clips],
         label="decoding",
         workers=workers,
         verbose=verbose,

@@ -79,7 +79,7 @@ def export_all(
     base: int = 1,
     form: str = "jpg",
     device: str = "cpu",
-    workers: int = 1,
+    workers: jobs.Workers = 1,
     verbose: bool = False,
 ) -> list[jobs.Outcome[tuple[Path, str], optical.FlowFolder]]:
     """`export` for many videos; one that cannot be read becomes an outcome with its error.

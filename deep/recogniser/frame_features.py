@@ -27,11 +27,11 @@ class FrameFeaturesRecogniser:
     Parameters
     ----------
     n_frames
-        Frames per video.
+        Frames per video, at least 1; a shorter video's are repeated.
     C
-        Of the SVM.
+        Of the SVM, above 0.
     side
-        Shorter side of the stored frames in pixels.
+        Shorter side of the stored frames in pixels, at least 32.
     seed
         Of the order in which the SVM visits the videos.
     workers, verbose, cache
@@ -73,7 +73,10 @@ class FrameFeaturesRecogniser:
         groups: Sequence[Any] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> FrameFeaturesRecogniser:
-        """Encode the videos and train the SVM; parameters and errors as `NetworkRecogniser.fit`."""
+        """Encode the videos and train the SVM; parameters and errors as `NetworkRecogniser.fit`.
+
+        `groups` are not used.
+        """
         self.class_names_ = checked_classes(videos, labels, class_names)
         encoded = self.encode(videos)
         self.svm_ = LinearSVM(C=self.C, max_iter=MAX_ITER, seed=self.seed)

@@ -47,7 +47,7 @@ def checked_classes(
 def cache_folder(owner: object, cache: Path | None) -> Path:
     """Find the folder of frames and flow: `cache`, or a temporary one that dies with `owner`."""
     if cache is not None:
-        return Path(cache)
+        return Path(cache).absolute()  # workers may have another working folder
     folder = Path(tempfile.mkdtemp(prefix="trajfuse-"))
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -82,14 +82,14 @@ class NetworkRecogniser:
     seed
         Of initialisation, sampling, augmentation and dropout.
     workers
-        Processes that decode and compute flow, or an executor, as for `idt.jobs.run`; as many
-        threads cut clips for the network (one where an executor is given), which
-        itself runs on torch's threads.
+        Processes that decode and compute flow, or an executor, as for `idt.jobs.run`. As many
+        threads as there are processes, one where the executor is no `idt.jobs.WorkerPool`, cut
+        clips for the network, which itself runs on torch's threads.
     verbose
         Show progress with the time left on standard error.
     cache
         Folder for decoded frames and flow, shared by all networks, and for checkpoints; None for a
-        temporary one of this object's own.
+        temporary one of this object's own. Workers on other machines need one that they see.
     checkpoint
         File that is written after every epoch and taken away at the end of `fit`; a `fit` that was
         interrupted goes on from it. None: in `cache`, if there is one, under a name that goes with
@@ -166,6 +166,11 @@ class NetworkRecogniser:
         class_names
             Names of the classes in the order of the labels; by default their numbers.
 
+        Returns
+        -------
+        NetworkRecogniser
+            This object.
+
         Raises
         ------
         ValueError
@@ -213,7 +218,7 @@ class NetworkRecogniser:
                     spec=self.spec_,
                     cutting=self.cutting_,
                     seed=self.seed,
-                    loaders=self.workers if isinstance(self.workers, int) else 1,
+                    loaders=self._n_loaders(),
                     pinned=self.device != "cpu",
                     **part(self.recipe_, BATCH_OPTIONS),
                 ),
@@ -254,6 +259,13 @@ class NetworkRecogniser:
         -------
         ndarray of float32, shape (video, class)
             Fused logits (`deep.predict`), larger for likelier.
+
+        Raises
+        ------
+        ValueError
+            There is no trained network yet.
+        idt.video.VideoError
+            A video cannot be read.
         """
         self._check_fitted()
         if not len(videos):
@@ -261,7 +273,15 @@ class NetworkRecogniser:
         return self.evaluate(videos).scores
 
     def evaluate(self, videos: Sequence[str | Path]) -> Prediction:
-        """Score videos, at least one, and keep each head's logits beside the scores."""
+        """Score videos, at least one, and keep each head's logits beside the scores.
+
+        Parameters and errors are those of `scores`.
+
+        Returns
+        -------
+        deep.predict.Prediction
+            ``scores`` as `scores` has them; ``logits`` by head, float32 (video, class).
+        """
         self._check_fitted()
         stored = [outcome.result() for outcome in self.prepare(videos)]
         with reproducible(self.seed, device=self.device):
@@ -325,7 +345,15 @@ class NetworkRecogniser:
     def prepare(self, videos: Sequence[str | Path]) -> list[jobs.Outcome[str | Path, Stored]]:
         """Decode videos and compute their flow into the cache, as `fit` and `scores` do first.
 
-        A video that cannot be read becomes an outcome with its error.
+        Parameters
+        ----------
+        videos
+            Video files, or folders of images.
+
+        Returns
+        -------
+        list of idt.jobs.Outcome
+            One per video, in their order; one that cannot be read has its error.
         """
         if not hasattr(self, "recipe_"):
             self._settle()
@@ -396,6 +424,11 @@ class NetworkRecogniser:
             As for the class; None for the precision that it was trained in.
         workers, verbose, cache
             As for the class.
+
+        Returns
+        -------
+        NetworkRecogniser
+            Ready for `scores`.
 
         Raises
         ------
@@ -475,6 +508,11 @@ class NetworkRecogniser:
         self.backbone_, self.recipe_, self.spec_ = plan.backbone, plan.recipe, plan.spec
         self.cutting_, self.flow_, self._build = plan.cutting, plan.flow, plan.build
         self.side_ = plan.side
+
+    def _n_loaders(self) -> int:
+        if isinstance(self.workers, jobs.WorkerPool):
+            return self.workers.workers
+        return self.workers if isinstance(self.workers, int) else 1
 
     def _cache_folder(self) -> Path:
         if self._folder is None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deep.options import PROCESSES, Quiet, Workers, check_cache
+from idt.cli.workers import Memory, Scheduler, TimeLimit, open_workers
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -170,9 +173,12 @@ def show_features(
         float | None, typer.Option(help="Neighbours that count. Default: 30, or what fits.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of t-SNE.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = None,
+    memory: Memory = None,
     cache: Cache = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Draw what a network's last layer is fed, video by video, on a plane (t-SNE).
 
@@ -185,8 +191,13 @@ def show_features(
     _check_output(output)
     if len(videos) < explain.FEWEST:
         raise ValueError(f"videos must be at least {explain.FEWEST}, got {len(videos)}; name more")
-    loaded = NetworkRecogniser.load(network, workers=workers, verbose=not quiet, cache=cache)
-    stored = [outcome.result() for outcome in loaded.prepare(videos)]
+    check_cache(cache, scheduler)
+    with open_workers(
+        workers, scheduler=scheduler, time_limit=time_limit, memory=memory, default=PROCESSES
+    ) as crew:
+        loaded = NetworkRecogniser.load(network, workers=crew, verbose=not quiet, cache=cache)
+        outcomes = loaded.prepare([video.absolute() for video in videos])
+        stored = [outcome.result() for outcome in outcomes]
     rows = explain.features(
         loaded.network_,
         stored,

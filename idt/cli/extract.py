@@ -12,19 +12,13 @@ from idt.cli.many import (
     AllowOutside,
     AsJson,
     ListFile,
-    Memory,
     Redo,
-    Scheduler,
     Shard,
     Strict,
-    TimeLimit,
     Videos,
-    Workers,
-    executor_of,
     finish,
     shard_of,
     teller,
-    threads_beside,
     videos_of,
 )
 from idt.cli.options import (
@@ -44,6 +38,14 @@ from idt.cli.options import (
     extraction_from,
     options_from,
     stop_of,
+)
+from idt.cli.workers import (
+    Memory,
+    Scheduler,
+    TimeLimit,
+    Workers,
+    open_workers,
+    threads_beside,
 )
 
 if TYPE_CHECKING:
@@ -184,8 +186,9 @@ def extract(
 
     Example: trajfuse idt extract UCF-101 -o tracks --workers 8 --time-limit 600
 
-    Into a folder, a video that cannot be read stops nothing. The exit code is 1 where videos
-    failed, 3 where the disk is full; the same line goes on where it stopped.
+    Workers, limits and a cluster are for results in a folder. There a video that cannot be read
+    stops nothing; the exit code is 1 where videos failed, 3 where the disk is full, and the same
+    line goes on where it stopped.
     """
     options = options_from(
         preset,
@@ -328,11 +331,12 @@ def _extract_into(
     )
     with (
         ResultFolder(output, made=many.made, shard=shard_of(shard), redo=redo) as folder,
-        executor_of(
-            workers=workers,
+        open_workers(
+            workers,
             scheduler=scheduler,
             time_limit=time_limit,
             memory=memory,
+            apart=True,
             prepare=many.prepare,
         ) as executor,
     ):

@@ -1,19 +1,14 @@
-"""What commands that work through many videos share: options, workers, and what they tell."""
+"""What commands that work many videos into a folder share: their options, and what they tell."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from idt.cli.options import MANY
 
 if TYPE_CHECKING:
     from idt.jobs.folder import Counts, Event
@@ -41,21 +36,6 @@ AllowOutside = Annotated[
     bool,
     typer.Option("--allow-outside", help="Let --list name videos outside of its own folder."),
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        help="Into a folder: processes that work on videos, one each. Default: the processors "
-        f"there are, up to {MANY}.",
-    ),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="tcp://HOST:PORT",
-        help="Into a folder: work on a Dask cluster that sees the same folders.",
-    ),
-]
 Shard = Annotated[
     str | None,
     typer.Option(
@@ -65,14 +45,6 @@ Shard = Annotated[
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Into a folder: stop at the first video that fails.")
-]
-TimeLimit = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="Into a folder: give up a video that takes longer."),
-]
-Memory = Annotated[
-    float | None,
-    typer.Option(metavar="GB", help="Into a folder: give up a video that takes more memory."),
 ]
 Redo = Annotated[
     bool,
@@ -119,51 +91,6 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
     if slash and part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count):
         return int(part), int(count)
     raise ValueError(f"shard must be I/N with I from 1 to N, got {text!r}; write 1/8 to 8/8")
-
-
-@contextmanager
-def executor_of(
-    *,
-    workers: int | None,
-    scheduler: str | None,
-    time_limit: float | None,
-    memory: float | None,
-    prepare: Callable[[], object],
-) -> Iterator[Executor]:
-    """Processes of this machine, or a cluster."""
-    from idt.jobs import WorkerPool, cluster
-
-    if scheduler is not None:
-        asked = {"workers": workers, "time-limit": time_limit, "memory": memory}
-        for name, value in asked.items():
-            if value is not None:
-                raise ValueError(
-                    f"{name} must be left out with --scheduler, got {value}; the cluster has its "
-                    "own workers and limits"
-                )
-        with cluster(scheduler) as executor:
-            yield executor
-        return
-    pool = WorkerPool(
-        workers_or_default(workers),
-        time_limit=time_limit,
-        memory=None if memory is None else memory * 1e9,
-        prepare=prepare,
-    )
-    with pool:
-        yield pool
-
-
-def workers_or_default(workers: int | None) -> int:
-    """Number of processes."""
-    return min(os.cpu_count() or 1, MANY) if workers is None else workers
-
-
-def threads_beside(workers: int | None, scheduler: str | None) -> int:
-    """Threads for each process, so that all together keep the processors busy; 1 in a cluster."""
-    if scheduler is not None:
-        return 1
-    return max((os.cpu_count() or 1) // max(workers_or_default(workers), 1), 1)
 
 
 def teller(*, as_json: bool, quiet: bool) -> Callable[[Event], None]:

@@ -123,7 +123,7 @@ class Extraction:
         return None if self.expected_frames is None else max(self.expected_frames - 1, 0)
 
     def table(self) -> Trajectories:
-        """Work through the video and gather everything in memory."""
+        """Work through the video and gather everything in memory; errors as in `steps`."""
         blocks = list(self.blocks())
         dimensions = self.dimensions()
         meta = np.concatenate(
@@ -154,6 +154,15 @@ class Extraction:
         -------
         int
             Number of trajectories.
+
+        Raises
+        ------
+        VideoError
+            As in `steps`; nothing is written.
+        ValueError
+            No form has that suffix, or there is no such `dtype`.
+        FileNotFoundError
+            The folder of `path` does not exist.
         """
         n_rows = 0
         with TableWriter(path, dimensions=self.dimensions(), dtype=dtype) as writer:
@@ -174,7 +183,7 @@ class Extraction:
         Yields
         ------
         Block
-            By last frame, scale, and raster order of the seeds.
+            By last frame, scale, and raster order of the seeds; errors as in `steps`.
         """
         for step in self.steps():
             yield from step.blocks

@@ -14,7 +14,6 @@ import cv2
 from idt.extract.extraction import Extraction
 from idt.extract.kernels import load_kernels
 from idt.extract.options import ExtractOptions
-from idt.jobs import WorkerLost
 from idt.jobs.folder import Made, Work
 from idt.trajectories import provenance
 from idt.trajectories.hdf5 import read_origin
@@ -37,8 +36,6 @@ class IntoFolder:
         ``"float16"`` or ``"float32"``, of the descriptors.
     scratch
         Folder to write in; results are moved from there to their places.
-    versions
-        Of the packages that decide the results; a worker with others is refused.
 
     Raises
     ------
@@ -53,7 +50,6 @@ class IntoFolder:
     threads: int = 1
     dtype: str = "float16"
     scratch: Path = Path()
-    versions: Mapping[str, str] = field(default_factory=provenance)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before any work."""
@@ -74,7 +70,7 @@ class IntoFolder:
             "max_side": self.max_side,
             "dtype": self.dtype,
         }
-        return {"kind": "trajectories", "settings": settings, "versions": dict(self.versions)}
+        return {"kind": "trajectories", "settings": settings, "versions": provenance()}
 
     def prepare(self) -> None:
         """Load the kernels, which is no video's time."""
@@ -97,13 +93,7 @@ class IntoFolder:
             The video cannot be read.
         OSError
             The result cannot be written.
-        WorkerLost
-            The worker is one of a cluster with other versions.
         """
-        if provenance() != self.versions:
-            raise WorkerLost(
-                f"its worker must have the versions {dict(self.versions)}, got {provenance()}"
-            )
         extraction = self._extraction(work.source)
         reason = ""
         if work.result.is_file():

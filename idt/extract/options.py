@@ -54,26 +54,29 @@ class ExtractOptions:
     Attributes
     ----------
     track_length
-        Steps of a trajectory, in frames.
+        Steps of a trajectory, in frames, at least 1.
     stride
-        Pixels between seeds.
+        Pixels between seeds, at least 1.
     patch_size
-        Side in pixels of the window that is described.
+        Side in pixels of the window that is described, at least `n_cells`.
     n_cells, n_time_cells
-        Cells of the window along x and y, and along time.
+        Cells of the window along x and y, and along time, at least 1; along time at most
+        `track_length`.
     max_scales
-        Largest number of scales.
+        Largest number of scales, at least 1.
     first_scale
-        Number of the finest scales that are left out; 0 tracks at full resolution, too. With
-        ``flow="codec"`` there is one scale, a quarter of the full resolution along x and y.
+        Number of the finest scales that are left out, from 0 to `max_scales` - 1; 0 tracks at full
+        resolution, too. With ``flow="codec"`` there is one scale, a quarter of the full resolution
+        along x and y.
     interval
-        Frames from one seeding to the next.
+        Frames from one seeding to the next, at least 1.
     frame_step
-        Frames of the video from one that is worked on to the next, as if the others were not there:
-        the skips of multi-skip feature stacking (Lan et al., CVPR 2015). Frames keep the video's
-        numbers; lengths in frames count those that are worked on.
+        Frames of the video from one that is worked on to the next, at least 1, as if the others
+        were not there: the skips of multi-skip feature stacking (Lan et al., CVPR 2015). Frames
+        keep the video's numbers; lengths in frames count those that are worked on.
     descriptors
-        Names of those that are kept; what is left out costs nothing.
+        Names of those that are kept, of `idt.descriptors.DESCRIPTORS` and in that order; what is
+        left out costs nothing.
     normalise
         ``"rootl1"`` (Wang & Schmid 2013), or ``"l2"``, as dense trajectories had it in 2011.
     flow
@@ -94,6 +97,11 @@ class ExtractOptions:
         Look for people in every frame and match nothing inside their boxes.
     seed
         Start of RANSAC's random numbers, from 0 to 2^64 - 1.
+
+    Raises
+    ------
+    ValueError
+        A setting cannot be, or settings do not go together.
     """
 
     track_length: int = LENGTH

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
-CONNECT_SECONDS = 30.0  # a scheduler may have been started just before
+CONNECT_SECONDS = 10.0  # a busy scheduler may take some
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[Executor]:
     """Connect to a Dask cluster.
 
-    Its workers need this package in the same version, and the folders under the same names. Give
-    each one thread (``dask worker --nthreads 1``); limits of time and memory are the cluster's own.
+    Its workers need this package, OpenCV and NumPy in the same versions, or their items are lost,
+    and the folders under the same names; give absolute paths. Give each worker one thread
+    (``dask worker --nthreads 1``); limits of time and memory are the cluster's own.
     A worker that dies is the scheduler's to replace: it gives the item to another, and gives it up
     after as many deaths as its setting ``allowed-failures`` says.
 
@@ -25,14 +26,15 @@ def cluster(address: str) -> Iterator[Executor]:
 
     Yields
     ------
-    Executor
+    concurrent.futures.Executor
+        For `run`; it is closed with the connection.
 
     Raises
     ------
     ImportError
         The package distributed is not installed.
     ConnectionError
-        No scheduler answers there.
+        No scheduler answers there within 10 seconds.
     """
     try:
         from distributed import Client

@@ -18,6 +18,21 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     What was written reaches the disk before the name does, so that not even a loss of power leaves
     half a file. After an error nothing is left: a file that stood at `path` is as it was.
+
+    Parameters
+    ----------
+    path
+        Of the file, in a folder that exists.
+
+    Yields
+    ------
+    Path
+        An empty file in the same folder, hidden, with the same suffix.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -43,7 +58,19 @@ def file_key(path: str | Path, settings: Mapping[str, Any]) -> str:
     """Name what is computed from a file under given settings: 20 hexadecimal digits.
 
     The key changes with the file's path, size and time of change, and with any setting; of a
-    folder, with those of the files in it.
+    folder, with those of the files in it. The content is not read.
+
+    Parameters
+    ----------
+    path
+        A file or folder; relative to where, and by which links, does not matter.
+    settings
+        Plain values that JSON holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at `path`.
     """
     path = Path(path).resolve()
     status = path.stat()

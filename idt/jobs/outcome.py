@@ -28,7 +28,7 @@ class Outcome(Generic[Item, Value]):
     value
         What it returned; None after an error.
     error
-        What it raised, or a `WorkerLost`; None where all went well.
+        What it raised, or a `WorkerLost`, whose text is the reason alone; None where all went well.
     seconds
         Of the last try, by a clock that never jumps; 0 where the worker was lost.
     tries
@@ -41,8 +41,20 @@ class Outcome(Generic[Item, Value]):
     seconds: float = 0.0
     tries: int = 1
 
+    @property
+    def refused(self) -> bool:
+        """Whether the item itself cannot be used: a ValueError or OSError, and no lost worker."""
+        return isinstance(self.error, ValueError | OSError) and not isinstance(
+            self.error, WorkerLost
+        )
+
     def result(self) -> Value:
-        """Return the value, or raise the error."""
+        """Return the value, or raise the error; a `WorkerLost` then names the item, too."""
+        if isinstance(self.error, WorkerLost):
+            raise WorkerLost(
+                f"every item must come through, got {_name(self.item)!r} lost: {self.error}; run "
+                "again to go on from here, within other limits, or leave it out"
+            ) from self.error
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]  # None is a value where Value allows it
@@ -102,6 +114,12 @@ def is_disk_full(error: BaseException) -> bool:
         or os.strerror(errno.ENOSPC) in str(each)
         for each in _chain(error)
     )
+
+
+def _name(item: object) -> str:
+    """What an item is called: a path or text, of several the first."""
+    parts = item if isinstance(item, tuple) else (item,)
+    return next((str(part) for part in parts if isinstance(part, str | os.PathLike)), repr(item))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

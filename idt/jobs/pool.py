@@ -36,6 +36,8 @@ from idt.jobs.worker import BEGUN, READY, VALUE, work
 GRACE = 2.0  # seconds that a worker has to unwind before it is killed
 FALSE_STARTS = 5  # workers in a row that end before they are ready; then something is wrong
 WATCH = 0.2  # seconds from one look at the workers' memory to the next
+IDLE = 30.0  # seconds without a call after which a worker goes, and its memory with it
+LONGEST = 3600.0  # seconds of one wait, of which a system call takes no more than some weeks
 
 
 class _Call(NamedTuple):
@@ -57,15 +59,17 @@ class _Worker:
     overtime: float | None = None  # when its call has taken too long, by the monotonic clock
     doom: str | None = None  # why it is being ended
     kill: float | None = None  # when it has had its time to unwind
+    idle: float | None = None  # when it has waited long enough for a call
 
 
 class WorkerPool(Executor):
     """An executor of spawned processes that outlives its workers.
 
     Workers are spawned, not forked (threads of numba, OpenCV and torch do not survive a fork), as
-    many as there are calls for, and each is held to one thread of BLAS, OpenMP, numba, OpenCV and
-    torch: `workers` is the number of busy processors, and results do not depend on it. Leaving the
-    ``with`` block by an exception, Ctrl-C among them, ends them within seconds.
+    many as there are calls for, and go when there are none for a while. Each is held to one thread
+    of BLAS, OpenMP, numba, OpenCV and torch: `workers` is the number of busy processors, and
+    results do not depend on it. Leaving the ``with`` block by an exception, Ctrl-C among them, ends
+    them within seconds.
 
     Parameters
     ----------
@@ -213,6 +217,7 @@ class WorkerPool(Executor):
                 if call.future.set_running_or_notify_cancel():
                     worker.call = call
             if worker.call is not None:
+                worker.idle = None
                 with contextlib.suppress(OSError):  # it is gone, which is found out next
                     worker.connection.send_bytes(worker.call.packed)
 
@@ -233,9 +238,10 @@ class WorkerPool(Executor):
         """Seconds until something has to be done unasked; None where nothing has."""
         times = [worker.overtime for worker in self._crew if worker.overtime is not None]
         times += [worker.kill for worker in self._crew if worker.kill is not None]
+        times += [worker.idle for worker in self._crew if worker.idle is not None]
         if self.memory is not None and any(worker.call for worker in self._crew):
             times.append(time.monotonic() + WATCH)
-        return max(min(times) - time.monotonic(), 0.0) if times else None
+        return min(max(min(times) - time.monotonic(), 0.0), LONGEST) if times else None
 
     def _take(self, worker: _Worker) -> None:
         """Take what a worker says."""
@@ -248,11 +254,13 @@ class WorkerPool(Executor):
             kind, content = "error", error
         if kind == READY:
             worker.ready, self._false_starts = True, 0
+            worker.idle = time.monotonic() + IDLE
         elif kind == BEGUN:
             if self.time_limit is not None and not worker.doom:
                 worker.overtime = time.monotonic() + self.time_limit
         elif worker.call is not None and not worker.doom:
             future, worker.call, worker.overtime = worker.call.future, None, None
+            worker.idle = time.monotonic() + IDLE
             if kind == VALUE:
                 future.set_result(content)
             else:
@@ -284,6 +292,10 @@ class WorkerPool(Executor):
             if worker.kill is not None and now >= worker.kill:
                 worker.process.kill()
                 worker.kill = None
+            elif worker.idle is not None and now >= worker.idle:
+                worker.connection.close()  # which is what it ends by
+                worker.mute, worker.idle, worker.doom = True, None, "it had nothing to do"
+                worker.kill = now + GRACE
             elif worker.call is None or worker.doom:
                 continue
             elif worker.overtime is not None and now >= worker.overtime:

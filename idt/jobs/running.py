@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import signal
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 from idt.jobs.outcome import DiskFull, Item, Outcome, Value, WorkerLost, attempt, attempt_afar
 from idt.jobs.pool import WorkerPool
 from idt.jobs.progress import Tally, meter
-from idt.jobs.worker import TERMINATED, held
+from idt.jobs.worker import TERMINATED, Home, held
 
 Workers = int | Executor  # a number of processes on this machine, or what else works on items
 
@@ -78,6 +77,8 @@ def run(
         An item found no room to write to. What is done is kept; the rest is dropped.
     ChildProcessError
         The executor cannot work at all any more.
+    Exception
+        With `strict`, what the first item failed with.
     """
     if not isinstance(workers, Executor) and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}; give a number of processes")
@@ -118,7 +119,7 @@ def _spread(
     finish: Callable[[int, Outcome[Item, Value]], None],
 ) -> None:
     """Work through items in an executor."""
-    is_ours = isinstance(executor, WorkerPool)
+    is_ours, home = isinstance(executor, WorkerPool), Home.here()
     window = executor.workers if isinstance(executor, WorkerPool) else WINDOW
     waiting = deque((index, 1) for index in range(len(items)))
     given: dict[Future[Any], tuple[int, int]] = {}
@@ -131,7 +132,7 @@ def _spread(
             if is_ours:
                 future = executor.submit(attempt_afar, function, items[index])
             else:
-                future = executor.submit(held, os.getpid(), attempt_afar, function, items[index])
+                future = executor.submit(held, home, attempt_afar, function, items[index])
             given[future] = index, n_try
             future.add_done_callback(done.put)
 

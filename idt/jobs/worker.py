@@ -5,17 +5,23 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import platform
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
+from idt.jobs.outcome import WorkerLost
+
 READY, BEGUN, VALUE, ERROR = "ready", "begun", "value", "error"  # what a worker says
 TERMINATED = 128 + signal.SIGTERM  # exit code, as shells tell it
 
+PACKAGES = ("trajfuse", "opencv-contrib-python", "numpy")  # on which numbers depend
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -76,17 +82,56 @@ def _hold_numba(threads: int) -> None:
         set_num_threads(min(threads, get_num_threads()))
 
 
-def held(parent: int, function: Callable[..., Any], *arguments: Any) -> Any:
+@dataclass(frozen=True)
+class Home:
+    """The process that gives calls away, which others have to be like.
+
+    Attributes
+    ----------
+    process
+        Name of the machine, and number of the process there.
+    versions
+        Of the packages that decide numbers.
+    """
+
+    process: tuple[str, int]
+    versions: dict[str, str]
+
+    @classmethod
+    def here(cls) -> Home:
+        """What calls from this process say of it."""
+        return cls((platform.node(), os.getpid()), versions())
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide numbers, by name."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+_version = functools.cache(version)  # looks in files
+
+
+def held(home: Home, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a process of somebody else's, held to one thread there.
 
     Parameters
     ----------
-    parent
-        Process that gave the call away; its own threads are left alone.
+    home
+        Where the call comes from. There, threads are left alone.
     function, arguments
         The call.
+
+    Raises
+    ------
+    WorkerLost
+        This process has other versions, and would give other results.
     """
-    if os.getpid() != parent:
+    here = Home.here()
+    if home.process != here.process:
+        if home.versions != here.versions:
+            raise WorkerLost(
+                f"its worker must have the versions {home.versions}, got {here.versions}"
+            )
         _hold_once(threading.get_ident())  # OpenMP has a limit a thread
     return function(*arguments)
 

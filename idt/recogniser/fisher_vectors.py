@@ -57,6 +57,7 @@ class FisherVectorRecogniser(TrajectoryRecogniser):
         Show progress on standard error.
     cache
         Folder that keeps trajectories, codebooks and encodings; None keeps them for the call only.
+        Workers on other machines need one that they see.
 
     Attributes
     ----------

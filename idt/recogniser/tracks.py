@@ -131,8 +131,9 @@ def _extract(folder: Path, options: ExtractOptions, video: str | Path) -> None:
 def folder_of(cache: str | Path | None) -> Iterator[Path]:
     """The cache folder, made if needed, or a temporary one."""
     if cache is not None:
-        Path(cache).mkdir(parents=True, exist_ok=True)
-        yield Path(cache)
+        folder = Path(cache).absolute()  # workers may have another working folder
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
     else:
         with tempfile.TemporaryDirectory(prefix="trajfuse-") as name:
             yield Path(name)

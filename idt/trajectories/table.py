@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from idt.jobs.worker import versions
 from idt.trajectories import hdf5, lear_text, numpy_files
 from idt.trajectories.columns import BLOCK_ROWS, META_COLUMNS, Content, refusal
 from idt.trajectories.writer import TableWriter, form_of
@@ -140,4 +140,4 @@ def _read(path: Path, form: str, dimensions: Mapping[str, int] | None) -> Conten
 
 def provenance() -> dict[str, str]:
     """Versions that decide the numbers of an artefact."""
-    return {name: version(name) for name in ("trajfuse", "opencv-contrib-python", "numpy")}
+    return versions()

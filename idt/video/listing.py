@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from idt.paths import leads_outside
 from idt.video.files import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
@@ -69,9 +70,10 @@ def read_list(text: bytes, root: Path, *, allow_outside: bool = False) -> dict[s
         Paths, one a line; or, where there is a NUL, each ending in one, as ``find -print0`` writes
         them. Empty ones are skipped.
     root
-        Folder that relative paths start from.
+        Folder that relative paths start from. An absolute path below it is as good as a relative
+        one.
     allow_outside
-        Take paths outside of `root`, too, under their own file's name.
+        Take paths outside of `root` (`idt.paths.leads_outside`), too, under their own file's name.
 
     Returns
     -------
@@ -86,9 +88,9 @@ def read_list(text: bytes, root: Path, *, allow_outside: bool = False) -> dict[s
     parts = text.split(b"\0") if b"\0" in text else text.splitlines()
     found: dict[str, Path] = {}
     for entry in (os.fsdecode(part) for part in parts if part.strip()):
-        place = os.path.relpath(entry, root) if os.path.isabs(entry) else os.path.normpath(entry)
-        name = Path(place).as_posix()
-        if name == ".." or name.startswith("../"):
+        place = os.path.relpath(entry, root) if os.path.isabs(entry) else entry
+        name = Path(os.path.normpath(place)).as_posix()
+        if leads_outside(place):
             if not allow_outside:
                 raise ValueError(
                     f"a list's paths must stay below {str(root)!r}, got {entry!r}; give "

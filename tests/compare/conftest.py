@@ -77,7 +77,7 @@ def write_video(path: Path, n_frames: int = 2) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 24))
     for index in range(n_frames):
-        writer.write(np.full((24, 32, 3), 40 * index, np.uint8))
+        writer.write(np.full((24, 32, 3), 40 * index % 256, np.uint8))
     writer.release()
     return path
 

@@ -212,7 +212,7 @@ def test_scores_of_another_method_are_not_taken(
         ({"fuse": "weighted:1/1"}, "one weight for each"),
         ({"fuse": "average:idt-fv+flow-hist"}, "methods of this run"),
         ({"specification": "idt-fv:salt=a/b,idt-fv:salt=a?b"}, "names must differ"),
-        ({"workers": 0}, "workers must be 1 or more"),
+        ({"workers": 0}, "workers must be at least 1, got 0; give"),
     ],
 )
 def test_wrong_requests_are_refused_before_any_work(
@@ -349,6 +349,7 @@ def test_memory_of_what_has_ended_or_cannot_be_told(
 ) -> None:
     monkeypatch.setattr(effort, "PROCESSES", tmp_path)
     assert effort.resident_bytes(1) is None
+    assert effort.largest_alive() == 0
     with effort.measured() as took:
         pass
     assert took.peak_bytes is None
@@ -358,6 +359,9 @@ def test_memory_of_what_has_ended_or_cannot_be_told(
         (tmp_path / str(process) / "statm").write_text(f"99 {pages} 7 1 0 3 0")
         (tmp_path / str(process) / "task/9/children").write_text(children)
     assert effort.resident_bytes(1) == 42 * os.sysconf("SC_PAGE_SIZE")
+    (tmp_path / "2/status").write_text("Name:\tworker\nVmHWM:\t     900 kB\nVmRSS:\t     48 kB\n")
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert effort.largest_alive() == 900 * 1024  # and nothing of process 3, which has ended
 
 
 def test_what_several_were_trained_on_before() -> None:

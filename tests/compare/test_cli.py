@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from compare import cli
 from compare.benchmark import methods
 
-HEAVY = ("torch", "numba", "cv2", "numpy", "rich", "idt", "deep", "compare.benchmark")
+HEAVY = ("torch", "numba", "cv2", "numpy", "rich", "idt.jobs", "deep", "compare.benchmark")
 
 
 @pytest.fixture(autouse=True)

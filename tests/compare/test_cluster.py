@@ -1,4 +1,4 @@
-"""A Dask scheduler and two workers, as processes of their own, extract the golden clips."""
+"""A Dask scheduler and two workers, as processes of their own, give what this machine gives."""
 
 import json
 import os
@@ -6,14 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from compare import benchmark, datasets
+from compare.cli import main
+from compare.scores import ScoreTable
+from deep.recogniser import NetworkRecogniser
 from idt.extract import Extraction, ExtractOptions
-from idt.jobs import cluster
+from idt.jobs import WorkerPool, cluster
 
 PATIENCE = 100  # seconds for a process to start on a busy machine
 QUICK = ("--preset", "fast", "--length", "5", "--end", "9")
+KEPT = ("run/cache/*.npy", "run/cache/*.h5", "flow/**/*.jpg")
 LINE = "import sys; from compare.cli import main; sys.exit(main())"
 
 
@@ -65,6 +71,33 @@ def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(dask, share
         whole = (tmp_path / "local.h5").read_bytes()
         assert (out / f"{clip.name}.h5").read_bytes() == whole, clip.name
     assert workers[1].poll() is None
+
+
+def test_any_workers_give_the_same_bytes(dask, write_video, write_rows, tmp_path, monkeypatch):
+    """Of a run, of what a network is trained on, and of flow; paths are told from here."""
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"{c}_{split}.avi", c, split) for c in ("hug", "kick") for split in ("train", "test")]
+    clips = [str(write_video(Path("set") / name, 12)) for name, *_ in rows]
+    write_rows(Path("set/data.csv"), ("path", "label", "split"), rows)
+    dataset = datasets.load(Path("set/data.csv"))
+    network = {"model": "two-stream", "backbone": "small", "side": 32}
+    flow = ["deep", "flow", *clips[:2], "--side", "32", "--quiet"]
+    found = {}
+    with WorkerPool(1) as pool, cluster(dask[0]) as executor:
+        for name, workers in (("here", 1), ("pool", pool), ("cluster", executor)):
+            given = {"out": f"{name}/run", "workers": workers, "with_yardsticks": False}
+            benchmark.run(dataset, "flow-hist", **given)
+            recogniser = NetworkRecogniser(**network, workers=workers, cache=f"{name}/run/cache")
+            recogniser.prepare([Path(clip).absolute() for clip in clips])
+            address = ("--scheduler", dask[0]) if name == "cluster" else ()
+            assert main([*flow, "-o", f"{name}/flow", *address]) == 0
+            kept = [path for form in KEPT for path in Path(name).glob(form)]
+            found[name] = {path.relative_to(name): path.read_bytes() for path in kept}
+            scores = ScoreTable.load(Path(name, "run/scores/split/flow-hist.npz")).scores
+            found[name]["scores"] = scores.tobytes()
+    assert len(found["here"]) == 4 * (1 + 2) + 2 * (12 + 2 * 11) + 1
+    assert found["pool"] == found["here"]
+    assert found["cluster"] == found["here"]
 
 
 def test_no_scheduler_is_said(requires, monkeypatch):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from safetensors import safe_open
 from deep import cli, models
 from deep.backbones import cross_modality
 from deep.backbones.tower import Tower
+from deep.recogniser import NetworkRecogniser
+from idt import jobs
 
 Clips = tuple[list[Path], list[int]]
 ASKED = "--allow-outside"  # the clips lie in a folder of the whole session's
@@ -104,6 +107,37 @@ def test_wrong_tables_are_one_line_and_code_2(
     (error,) = [line for line in said.splitlines() if not line.startswith("left out")]
     assert error.startswith("error: ")
     assert message in error
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "flow"])
+def test_a_video_that_workers_die_over_is_named_and_not_left_out(
+    command: str,
+    call: Callable[..., int],
+    clips: Clips,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lose(items: list[Any], *_: object, **__: object) -> list[jobs.Outcome[Any, Any]]:
+        return [jobs.Outcome(item, error=jobs.WorkerLost("it hung"), tries=2) for item in items]
+
+    table = write_table(tmp_path, clips)
+    trained = NetworkRecogniser(model="two-stream", backbone="small")
+    trained.class_names_ = ["left", "right"]
+    monkeypatch.setattr(NetworkRecogniser, "load", lambda path, **_: trained)
+    monkeypatch.setattr(NetworkRecogniser, "prepare", lambda self, videos: lose(videos))
+    monkeypatch.setattr("deep.data.exporting.export_all", lose)
+    line = {
+        "train": [table, "-o", tmp_path / "n.safetensors", *TRAIN],
+        "predict": [table, "n.safetensors", "-o", tmp_path / "s.npz", "--quiet", ASKED],
+        "flow": [table, "-o", tmp_path / "flow", "--quiet", ASKED],
+    }[command]
+    assert call(command, *line) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"error: every item must come through, got '{clips[0][0]}' lost: it hung"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
 
 
 def test_other_mistakes(

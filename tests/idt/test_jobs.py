@@ -11,16 +11,27 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from idt.jobs import DiskFull, Tally, WorkerLost, WorkerPool, file_key, progress, run, whole_file
+from idt.jobs import (
+    DiskFull,
+    Outcome,
+    Tally,
+    WorkerLost,
+    WorkerPool,
+    file_key,
+    progress,
+    run,
+    whole_file,
+)
 from idt.jobs.outcome import attempt, is_disk_full
 from idt.jobs.progress import duration_text, rate_text
-from idt.jobs.worker import THREAD_VARIABLES, held
+from idt.jobs.worker import THREAD_VARIABLES, Home, held
 
 SETTINGS = {"label": "testing"}
 
@@ -75,6 +86,18 @@ class Untold(Exception):
 
 def raise_untold(item):
     raise Untold(1, 2)
+
+
+def process_of(item):
+    return os.getpid()
+
+
+def is_there(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def threads_of(item):
@@ -141,6 +164,46 @@ def test_a_lost_worker_costs_one_try(action, reason, pool, tmp_path):
     assert kept.result() == 5
 
 
+@pytest.mark.parametrize(
+    ("item", "name"),
+    [
+        (Path("in") / "clip.avi", "'in/clip.avi'"),
+        ("clip", "'clip'"),
+        ((3, Path("a.h5"), "b"), "'a.h5'"),
+        (7, "'7'"),
+    ],
+)
+def test_the_error_of_a_lost_worker_names_the_item(item, name):
+    outcome = Outcome(item, error=WorkerLost("it took too long"), tries=2)
+    with pytest.raises(WorkerLost, match=f"got {name} lost: it took too long; run again") as caught:
+        outcome.result()
+    assert caught.value.__cause__ is outcome.error
+    assert not outcome.refused
+
+
+def test_an_item_is_refused_by_errors_of_its_own():
+    errors = {ValueError("v"): True, OSError("o"): True, TypeError("t"): False, None: False}
+    for error, refused in errors.items():
+        assert Outcome(1, error=error).refused == refused
+
+
+def test_workers_without_work_go_and_others_come(monkeypatch):
+    monkeypatch.setattr("idt.jobs.pool.IDLE", 0.2)
+    with WorkerPool(1) as pool:
+        first = run(process_of, [0], workers=pool, **SETTINGS)[0].result()
+        deadline = time.monotonic() + 50
+        while is_there(first) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_there(first)
+        outcomes = run(process_of, range(3), workers=pool, **SETTINGS)
+    assert all(outcome.tries == 1 and outcome.result() != first for outcome in outcomes)
+
+
+def test_a_limit_of_time_may_be_as_long_as_can_be_said():
+    with WorkerPool(1, time_limit=float("inf")) as pool:
+        assert run(abs, [-1], workers=pool, **SETTINGS)[0].result() == 1
+
+
 def test_the_items_beside_a_killer_go_on(pool):
     outcomes = run(os._exit, [3], workers=pool, **SETTINGS)
     outcomes += run(abs, [-1, -2, -3], workers=pool, **SETTINGS)
@@ -166,7 +229,7 @@ def test_memory_and_threads_are_held():
 def test_another_process_is_held_to_one_thread_and_this_one_is_not(monkeypatch):
     for variable in THREAD_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    assert held(os.getpid(), os.getenv, "OMP_NUM_THREADS") is None
+    assert held(Home.here(), os.getenv, "OMP_NUM_THREADS") is None
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         outcomes = run(threads_of, [0], workers=executor, **SETTINGS)
     assert outcomes[0].result() == ({1}, 1, 1)
@@ -191,6 +254,16 @@ def test_a_full_disk_is_known_by_what_led_to_an_error():
     outcome = attempt(raise_after_full, 1)
     assert isinstance(outcome.error, DiskFull)
     assert str(pickle.loads(pickle.dumps(outcome.error))) == str(outcome.error)
+
+
+def test_another_process_with_other_versions_is_refused(monkeypatch):
+    here = Home.here()
+    monkeypatch.setattr("idt.jobs.worker.hold_to_threads", lambda threads: None)
+    elsewhere = replace(here, process=("another machine", os.getpid()))
+    assert held(elsewhere, abs, -1) == 1
+    older = replace(elsewhere, versions={**here.versions, "numpy": "1.0"})
+    with pytest.raises(WorkerLost, match=r"must have the versions .*'numpy': '1.0'.*, got {"):
+        held(older, abs, -1)
 
 
 class Losing(Executor):
