@@ -27,6 +27,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ from trainings import Training
 from trainings import rows_of as training_rows
 
 from compare import benchmark, cli, datasets, demo, metrics, report
-from idt.jobs import whole_file
+from idt.jobs import WorkerPool, whole_file
 
 PROJECT = Path(__file__).resolve().parent.parent
 SEEDS = (0, 1, 2)
@@ -197,6 +198,12 @@ def tell(runs: Path, table: str, part: str, spent: Sequence[float] | np.ndarray)
         csv.writer(file).writerow([table, part, *(round(float(each), 2) for each in spent)])
 
 
+def told_parts(runs: Path) -> set[str]:
+    """Parts whose minutes are kept."""
+    with (runs / "minutes.csv").open(newline="") as file:
+        return {row[1] for row in csv.reader(file)}
+
+
 def rows_of(table: str, jobs: Sequence[Job]) -> Iterator[Row]:
     """Rows of a study: all descriptors together, and each alone; sets by themselves, too."""
     study = jobs[0].study
@@ -278,26 +285,36 @@ def run_training(arguments: argparse.Namespace) -> Iterator[Row]:
     """The networks on the split of both data sets, and a report of each run."""
     arguments.runs.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    for data, seeds in TRAINING_SEEDS.items():
-        folders = {"source": arguments.data, "runs": arguments.runs}
-        how = {"workers": arguments.workers, "device": arguments.device}
-        trainings = {seed: Training(data, seed, **folders, **how) for seed in seeds}
-        clock = minutes()
-        trainings[seeds[0]].prepare()
-        tell(arguments.runs, "training", f"{data}, frames and flow", minutes() - clock)
-        runs = {}
-        for seed, training in trainings.items():
+    with ExitStack() as stack:
+        workers = arguments.workers
+        if arguments.device == "cpu" and workers > 1:  # a GPU takes more than one thread's clips
+            workers = stack.enter_context(WorkerPool(workers))
+        for data, seeds in TRAINING_SEEDS.items():
+            trainings = [
+                Training(data, seed, arguments.data, arguments.runs, workers, arguments.device)
+                for seed in seeds
+            ]
             clock = minutes()
-            runs[seed] = training.run()
-            report.write(runs[seed], training.folder)
-            for result in runs[seed].of("method"):
-                if not result.resumed:
-                    spent = result.fit_seconds + result.score_seconds
-                    tell(arguments.runs, "training", f"{data} {seed}, {result.label}", [spent / 60])
-            tell(arguments.runs, "training", f"{data} {seed}", minutes() - clock)
-        rows += [Row("training", *row) for row in training_rows(data, runs)]
-        write(arguments.runs / "training.csv", rows)
+            trainings[0].prepare()
+            tell(arguments.runs, "training", f"{data}, frames and flow", minutes() - clock)
+            runs = {training.seed: run_networks(training) for training in trainings}
+            rows += [Row("training", *row) for row in training_rows(data, runs)]
+            write(arguments.runs / "training.csv", rows)
     yield from rows
+
+
+def run_networks(training: Training) -> benchmark.Run:
+    """Train what is not done yet, write the report, tell the minutes."""
+    clock, told = minutes(), f"{training.data} {training.seed}"
+    finished = training.run()
+    report.write(finished, training.folder)
+    for result in finished.of("method"):
+        part = f"{told}, {result.label}"
+        if not result.resumed or part not in told_parts(training.runs):
+            seconds = result.fit_seconds + result.score_seconds
+            tell(training.runs, "training", part, [seconds / 60])
+    tell(training.runs, "training", told, minutes() - clock)
+    return finished
 
 
 TABLES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {

@@ -26,6 +26,7 @@ from compare.intervals import difference_t
 from compare.metrics import split_weights
 from compare.significance import Outcomes, outcomes, standing
 from deep.recogniser import RECOGNISERS
+from idt.jobs import Workers
 
 SEEDS: dict[str, tuple[int, ...]] = {UT: (0, 1, 2), TENNIS: (0,)}
 OPTIONS: dict[str, Any] = {"size": 112, "backbone": "efficientnet-lite0"}
@@ -35,7 +36,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "temporal": ("temporal", {}),
     "sum-fusion": ("conv-fusion", {"fusion": "sum", "pool": "3d"}),
     "conv-fusion": ("conv-fusion", {"fusion": "conv3d", "pool": "3d"}),
-    "fstcn": ("fstcn", {}),
+    # whole frames and their mirror images, as the others; its 18 crops take longer than training
+    "fstcn": ("fstcn", {"grid": 1}),
 }
 # Recipes are of UT-Interaction's 83 training clips: Tennis7's 294 are gone through less often, in
 # as many steps.
@@ -70,7 +72,7 @@ class Training:
     runs
         Folder that keeps frames, flow and runs.
     workers
-        Processes that decode, threads that cut clips.
+        Processes that decode, and as many threads that cut clips; or an executor, and one thread.
     device
         ``cpu``, or where there is one ``cuda``.
     """
@@ -79,13 +81,14 @@ class Training:
     seed: int
     source: Path
     runs: Path
-    workers: int
+    workers: Workers
     device: str = "cpu"
 
     @property
     def folder(self) -> Path:
         """Where the run lies."""
-        return self.runs / "training" / f"{self.data}-{self.seed}"
+        folds = "" if self.device == "cpu" else "-folds"
+        return self.runs / "training" / f"{self.data}-{self.seed}{folds}"
 
     @property
     def frames(self) -> Path:
@@ -101,7 +104,7 @@ class Training:
         """What makes each network's recogniser."""
         made = {}
         for name, (kind, options) in NETWORKS.items():
-            make = partial(RECOGNISERS[kind], **OPTIONS, **options, device=self.device)
+            make = partial(RECOGNISERS[kind], **OPTIONS | options, device=self.device)
             usual = make().settings()["recipe"]["epochs"]
             made[name] = partial(make, epochs=round(usual * SHARE_OF_EPOCHS[self.data]))
         return made
@@ -109,7 +112,11 @@ class Training:
     def prepare(self) -> None:
         """Decode the data set's videos and compute their flow."""
         two_stream = RECOGNISERS["two-stream"](
-            **OPTIONS, cache=self.frames, workers=self.workers, verbose=True
+            **OPTIONS,
+            device=self.device,
+            cache=self.frames,
+            workers=self.workers,
+            verbose=True,
         )
         two_stream.prepare([video.path for video in self.dataset().videos])
 
@@ -132,9 +139,10 @@ class Training:
 
 def rows_of(data: str, runs: Mapping[int, benchmark.Run]) -> Iterator[Trained]:
     """Rows of a data set, network by network: each seed's run, and their mean."""
-    for method in (result.label for result in next(iter(runs.values())).results):
+    first = next(iter(runs.values()))
+    groups = first.dataset.groups
+    for method in (result.label for result in first.results):
         results = {seed: _result(run, method) for seed, run in runs.items()}
-        groups = next(iter(runs.values())).dataset.groups
         seconds = {seed: _seconds(runs[seed], result) for seed, result in results.items()}
         wanted: dict[int | str, list[int]] = {seed: [seed] for seed in runs}
         if len(runs) > 1:

@@ -188,9 +188,7 @@ def test_networks_are_trained_once_and_told_by_seed_and_as_their_mean(
         assert mean["setting"].startswith("mean of 2 seeds, p = ")
     seconds = [float(found[name, "0"]["seconds"]) for name in ("spatial", "temporal")]
     assert float(found["late-fusion", "0"]["seconds"]) == pytest.approx(sum(seconds), abs=0.11)
-    with (runs / "minutes.csv").open(newline="") as file:
-        told = [(row[1], len(row)) for row in csv.reader(file)]
-    assert told == [
+    assert told_in(runs) == [
         ("ut_interaction, frames and flow", 4),
         *(
             part
@@ -203,11 +201,27 @@ def test_networks_are_trained_once_and_told_by_seed_and_as_their_mean(
     ]
     assert "training, ut_interaction 1, fstcn: " in capfd.readouterr().err
 
-    next(runs.glob("training/*-1/scores/*/fstcn.npz")).unlink()  # as if it had been stopped there
+    # as if it had been stopped in the last training, and before the minutes of seed 0 were told
+    next(runs.glob("training/*-1/scores/*/fstcn.npz")).unlink()
+    lines = (runs / "minutes.csv").read_text().splitlines(keepends=True)
+    (runs / "minutes.csv").write_text("".join(lines[-6:]))
     run(script, monkeypatch, *folders, "--tables", "training")
+    assert told_in(runs)[6:] == [
+        ("ut_interaction, frames and flow", 4),
+        *((f"ut_interaction 0, {name}", 3) for name in NETWORKS),
+        ("ut_interaction 0", 4),
+        ("ut_interaction 1, fstcn", 3),
+        ("ut_interaction 1", 4),
+    ]
     assert trained[10:] == [("fstcn", 1)]
     again = rows_of(tmp_path / "table.csv")
     assert [row | {"seconds": ""} for row in again] == [row | {"seconds": ""} for row in rows]
+
+
+def told_in(runs: Path) -> list[tuple[str, int]]:
+    """Parts whose minutes are kept, and the number of cells."""
+    with (runs / "minutes.csv").open(newline="") as file:
+        return [(row[1], len(row)) for row in csv.reader(file)]
 
 
 def test_towers_that_were_trained_alone_are_fused_as_two_stream_does(
