@@ -275,6 +275,30 @@ def test_chance_is_the_commonest_class_and_p_is_students(script: ModuleType) -> 
     )
 
 
+def test_chance_of_several_splits_is_their_mean(script: ModuleType) -> None:
+    """Two clips of one class, and three of which two are alike: 1 and 2/3."""
+    found = significance.Outcomes(
+        rows=(("a", "1"), ("a", "2"), ("b", "3"), ("b", "4"), ("b", "5")),
+        truth=("x", "x", "x", "y", "x"),
+        predicted=(("",) * 5,),
+        right=np.array([[1, 1, 1, 0, 1]], bool),
+    )
+    chance, p = sys.modules["trainings"].against_chance(found, None)
+    assert chance == pytest.approx((1 + 2 / 3) / 2)
+    assert p == pytest.approx(1)  # right as often as that
+
+
+def test_on_a_gpu_all_folds_stand_in_for_the_split(
+    script: ModuleType, data: Path, tmp_path: Path
+) -> None:
+    cpu, gpu = (
+        sys.modules["trainings"].Training("ut_interaction", 0, data, tmp_path, 1, device)
+        for device in ("cpu", "cuda")
+    )
+    assert [len(each.dataset().splits) for each in (cpu, gpu)] == [1, 2]
+    assert cpu.folder != gpu.folder
+
+
 def test_unknown_tables_are_refused(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
