@@ -5,16 +5,18 @@
 The CSV has the columns table,dataset,method,setting,accuracy,low,high,seconds,seed; accuracy, low
 and high are shares of 1. `demo` runs the embedded data set with seeds 0, 1 and 2; `ut-split` the
 quick split of UT-Interaction. The other tables are stages of the classical recognisers on the folds
-of UT-Interaction and Tennis7, see STAGES and `studies.py`; `--tables classic` is all of them. The
-clips lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED).
+of UT-Interaction and Tennis7, see STAGES and `studies.py`; `--tables classic` is all of them.
+`training` is the networks on the split of both, see `trainings.py`; with --device cuda, on all
+folds. The clips lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED).
 
-Everything resumes: --runs keeps the runs of the first two with their reports, and trajectories,
-scores of every fold and rows of the stages. A fold whose scores are there, made with the same
-settings, is not trained again. Minutes of each stage by the clock and of all processors together
-are printed and kept in --runs/minutes.csv.
+Everything resumes: --runs keeps the runs of `demo`, `ut-split` and `training` with their reports,
+and trajectories, scores of every fold and rows of the stages. A fold whose scores are there, made
+with the same settings, is not trained again. Minutes of each stage and training by the clock, and
+of all processors together, are printed and kept in --runs/minutes.csv.
 Intervals are those of the report, by group. Where no other number stands: headlines have K = 256 on
 256,000 trajectories, five folds K = 64 on 32,000, bags 1,000 words of 32,000 and 2 starts; PCA by
-descriptor to half, C = 100, seed 0. `seconds` is processor time without extraction.
+descriptor to half, C = 100, seed 0. `seconds` is processor time without extraction; of whole
+runs (`demo`, `ut-split`, `training`) it is time on the clock, training and testing.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,9 +36,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from studies import TENNIS, UT, Job, Study, extract, jobs_of, read_scores, score
+from trainings import SEEDS as TRAINING_SEEDS
+from trainings import Training
+from trainings import rows_of as training_rows
 
 from compare import benchmark, cli, datasets, demo, metrics, report
-from idt.jobs import whole_file
+from idt.jobs import WorkerPool, whole_file
 
 PROJECT = Path(__file__).resolve().parent.parent
 SEEDS = (0, 1, 2)
@@ -78,7 +84,7 @@ class Row(NamedTuple):
     low: float
     high: float
     seconds: float
-    seed: int
+    seed: int | str  # several, joined by slashes, of a mean
 
 
 def stage_sequences() -> Iterator[Study]:
@@ -170,12 +176,8 @@ def run_stage(name: str, arguments: argparse.Namespace) -> Iterator[Row]:
     extracted = minutes()
     jobs = [jobs_of(study, **folders) for study in studies]
     score([job for each in jobs for job in each], workers=arguments.workers)
-    parts = {"extraction": extracted - clock, "rest": minutes() - extracted}
-    with (arguments.runs / "minutes.csv").open("a", newline="") as file:
-        for part, (elapsed, busy) in parts.items():
-            told = f"{name}, {part}: {elapsed:.1f} minutes, {busy:.1f} of processors"
-            print(told, file=sys.stderr, flush=True)
-            csv.writer(file).writerow([name, part, round(elapsed, 2), round(busy, 2)])
+    tell(arguments.runs, name, "extraction", extracted - clock)
+    tell(arguments.runs, name, "rest", minutes() - extracted)
     rows = [row for of_study in jobs for row in rows_of(name, of_study)]
     write(arguments.runs / f"{name}.csv", rows)
     yield from rows
@@ -186,6 +188,20 @@ def minutes() -> np.ndarray:
     used = os.times()
     busy = used.user + used.system + used.children_user + used.children_system
     return np.array([time.perf_counter(), busy]) / 60
+
+
+def tell(runs: Path, table: str, part: str, spent: Sequence[float] | np.ndarray) -> None:
+    """Print and keep minutes: by the clock and, where they are known, of processors."""
+    busy = f", {spent[1]:.1f} of processors" if len(spent) > 1 else ""
+    print(f"{table}, {part}: {spent[0]:.1f} minutes{busy}", file=sys.stderr, flush=True)
+    with (runs / "minutes.csv").open("a", newline="") as file:
+        csv.writer(file).writerow([table, part, *(round(float(each), 2) for each in spent)])
+
+
+def told_parts(runs: Path) -> set[str]:
+    """Parts whose minutes are kept."""
+    with (runs / "minutes.csv").open(newline="") as file:
+        return {row[1] for row in csv.reader(file)}
 
 
 def rows_of(table: str, jobs: Sequence[Job]) -> Iterator[Row]:
@@ -265,9 +281,46 @@ def run(
         )
 
 
+def run_training(arguments: argparse.Namespace) -> Iterator[Row]:
+    """The networks on the split of both data sets, and a report of each run."""
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        workers = arguments.workers
+        if arguments.device == "cpu" and workers > 1:  # a GPU takes more than one thread's clips
+            workers = stack.enter_context(WorkerPool(workers))
+        for data, seeds in TRAINING_SEEDS.items():
+            trainings = [
+                Training(data, seed, arguments.data, arguments.runs, workers, arguments.device)
+                for seed in seeds
+            ]
+            clock = minutes()
+            trainings[0].prepare()
+            tell(arguments.runs, "training", f"{data}, frames and flow", minutes() - clock)
+            runs = {training.seed: run_networks(training) for training in trainings}
+            rows += [Row("training", *row) for row in training_rows(data, runs)]
+            write(arguments.runs / "training.csv", rows)
+    yield from rows
+
+
+def run_networks(training: Training) -> benchmark.Run:
+    """Train what is not done yet, write the report, tell the minutes."""
+    clock, told = minutes(), f"{training.data} {training.seed}"
+    finished = training.run()
+    report.write(finished, training.folder)
+    for result in finished.of("method"):
+        part = f"{told}, {result.label}"
+        if not result.resumed or part not in told_parts(training.runs):
+            seconds = result.fit_seconds + result.score_seconds
+            tell(training.runs, "training", part, [seconds / 60])
+    tell(training.runs, "training", told, minutes() - clock)
+    return finished
+
+
 TABLES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "demo": run_demo,
     "ut-split": run_ut_split,
+    "training": run_training,
     **{name: partial(run_stage, name) for name in STAGES},
 }
 
@@ -286,11 +339,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--csv", type=Path, required=True, help="file to write")
-    parser.add_argument("--tables", default="demo,ut-split,classic", help="comma-separated")
+    parser.add_argument(
+        "--tables", default="demo,ut-split,training,classic", help="comma-separated"
+    )
     parser.add_argument("--runs", type=Path, default=PROJECT / "runs" / "reproduce")
     shared = Path(os.environ.get("TRAJFUSE_SHARED", PROJECT.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cpu", help="of `training`: cpu, cuda or cuda:N")
     arguments = parser.parse_args()
     names = arguments.tables.replace("classic", ",".join(STAGES)).split(",")
     unknown = [name for name in names if name not in TABLES]

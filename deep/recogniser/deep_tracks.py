@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from deep import backbones, data, tdd
+from deep import device as devices
 from deep.backbones.tower import MODALITIES, Tower
 from deep.clips import ClipSpec
 from deep.data import Cutting, Stored
@@ -51,6 +52,8 @@ class Maps:
         Of what the networks see, as in `NetworkRecogniser`. The cutting's size is not used.
     seed
         Of weights that start at random.
+    device
+        Where the networks run, see `deep.device.chosen`.
     """
 
     backbone: str
@@ -63,9 +66,13 @@ class Maps:
     flow: FlowSettings | None
     side: int
     seed: int
+    device: str = "cpu"
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the maps, JSON-able; the seed where weights are random."""
+        """All that decides the maps, JSON-able; the seed where weights are random.
+
+        The device is told where it is no processor: its rounding is another.
+        """
         names = set(self.backbone.split("/"))
         is_random = self.network is None and not names <= set(backbones.PRETRAINED)
         return {
@@ -81,25 +88,55 @@ class Maps:
             "side": self.side,
             "seed": self.seed if is_random else None,
             "torch": torch.__version__,
+            **({} if self.device == "cpu" else {"device": self.device}),
         }
 
-    def streams(self, *, device: str = "cpu") -> list[tdd.Stream]:
-        """Build the networks; on the device ``meta`` without their weights.
+    def streams(self) -> list[tdd.Stream]:
+        """Build the networks on their device.
 
         Raises
         ------
         ValueError
             The trained network has no tower for a stream.
         """
-        with torch.device("cpu" if self.network is not None else device):
-            towers = self._trained() if self.network is not None else self._built()
-        return [
-            tdd.Stream(name, towers[name].eval().to(device), layers) for name, layers in self.layers
-        ]
+        place = devices.chosen(self.device)
+        streams = self._streams()
+        for stream in streams:
+            devices.move(stream.tower, place)
+        return streams
+
+    def shown(self) -> list[tdd.Stream]:
+        """Build the networks on torch's device ``meta``, without their weights."""
+        with torch.device("meta" if self.network is None else "cpu"):
+            streams = self._streams()
+        for stream in streams:
+            stream.tower.to("meta")
+        return streams
+
+    def n_parameters(self) -> int:
+        """How many weights the networks have up to the last layers that are pooled."""
+        count = 0
+        for stream in self.shown():
+            backbone = stream.tower.backbone
+            end = max(list(backbone.layers).index(name) for name in stream.layers) + 1
+            steps = list(backbone.steps.values())[:end]
+            count += sum(weights.numel() for step in steps for weights in step.parameters())
+        return count
+
+    @property
+    def pretraining(self) -> str:
+        """Data that the networks' weights were trained on before; ``nothing`` where drawn."""
+        if self.network is not None:
+            before = NetworkRecogniser.load(self.network).pretraining
+            own = f"{self.network.name} (network)"
+            return own if before == "nothing" else f"{before}; {own}"
+        names = dict(zip(tdd.STREAMS, backbones.pair(self.backbone), strict=True))
+        known = any(names[stream] in backbones.PRETRAINED for stream, _ in self.layers)
+        return "ImageNet" if known else "nothing"
 
     def check(self) -> None:
         """Refuse layers and sizes that the networks do not have, without computing anything."""
-        for stream in self.streams(device="meta"):
+        for stream in self.shown():
             tower = stream.tower
             channels = MODALITIES[tower.modality] * tower.n_times
             for size in self.sizes:
@@ -111,6 +148,10 @@ class Maps:
                         f"size must suit backbone {tower.name}, got {size}: {error}; take that of "
                         f"its training, {tower.backbone.side}"
                     ) from error
+
+    def _streams(self) -> list[tdd.Stream]:
+        towers = self._built() if self.network is None else self._trained()
+        return [tdd.Stream(name, towers[name].eval(), layers) for name, layers in self.layers]
 
     def _built(self) -> dict[str, Tower]:
         spatial, temporal = backbones.pair(self.backbone)
@@ -190,16 +231,18 @@ class DeepTracks(Tracks):
         )
         for each in tracked:
             each.result()
+        flow = self.maps.flow
         stored = data.store_all(
             missing,
             folder=folder,
             side=self.maps.side,
-            flow=self.maps.flow,
+            flow=flow,
+            device=self.maps.device if flow is not None and flow.algorithm == "tvl1" else "cpu",
             workers=workers,
             verbose=verbose,
         )
         streams = self.maps.streams()
-        with reproducible(self.maps.seed):
+        with reproducible(self.maps.seed, device=self.maps.device):
             for outcome in progress(stored, label="maps", verbose=verbose):
                 self._describe(outcome.result(), folder, streams)
         return files

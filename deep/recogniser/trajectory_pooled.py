@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deep import backbones, tdd
+from deep import device as devices
 from deep.clips import ClipSpec
 from deep.data import Cutting
 from deep.flow import FlowSettings
@@ -66,6 +67,9 @@ class TrajectoryPooledRecogniser(FisherVectorRecogniser):
         Scales that are tracked on, from the finest: the paper's is 1; improved trajectories have 8.
     dimension
         Largest dimension after PCA, which keeps half of what is less (section 5.2: 64).
+    device
+        Where the networks run, and TV-L1 flow: ``cpu``, ``cuda`` or ``cuda:N``. What a GPU pooled
+        is kept apart from what a processor did.
     descriptors
         Descriptors of improved trajectories that are joined to those out of maps, as in
         ``hog/hof/mbhx/mbhy``, on the same trajectories. ``early:idt-fv/tdd-fv`` of a comparison
@@ -73,8 +77,8 @@ class TrajectoryPooledRecogniser(FisherVectorRecogniser):
     n_components, n_samples, pca, reduction, whiten, max_iter, grids, rank_pooling, C, preset, \
 options, stabilise, normalise, frame_steps, mirror, places, seed, workers, verbose, cache
         As in `idt.recogniser.FisherVectorRecogniser`. `workers` track and compute flow; the
-        networks run in this process on torch's threads. A sample holds all descriptors: 8 of 512
-        channels are 16 kB a trajectory.
+        networks run in this process. A sample holds all descriptors: 8 of 512 channels are 16 kB a
+        trajectory.
 
     Attributes
     ----------
@@ -105,6 +109,7 @@ options, stabilise, normalise, frame_steps, mirror, places, seed, workers, verbo
     flow: FlowSettings | None = None
     track_scales: int = 1
     dimension: int = 64
+    device: str = "cpu"
     descriptors: str | Sequence[str] = ()
 
     backbone_: str = field(init=False, repr=False)
@@ -122,6 +127,7 @@ options, stabilise, normalise, frame_steps, mirror, places, seed, workers, verbo
             )
         if self.stack is not None and self.stack < 1:
             raise ValueError(f"stack must be at least 1, got {self.stack}; the paper has 10")
+        devices.chosen(self.device)
         self._maps = self._settle()
         self.backbone_ = self._maps.backbone
         super().__post_init__()
@@ -133,6 +139,16 @@ options, stabilise, normalise, frame_steps, mirror, places, seed, workers, verbo
             "recogniser": "trajectory-pooled deep descriptors, Fisher vectors, linear SVM",
             "maps": self._maps.settings(),
         }
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers scoring takes: of networks, codebook and SVM."""
+        return super().n_parameters_ + self._maps.n_parameters()
+
+    @property
+    def pretraining(self) -> str:  # type: ignore[override]  # a constant where nothing was
+        """What the networks' weights were trained on before; ``nothing`` where drawn."""
+        return self._maps.pretraining
 
     def new_book(self) -> Codebook:
         """Make a codebook that is not fitted yet."""
@@ -209,6 +225,7 @@ options, stabilise, normalise, frame_steps, mirror, places, seed, workers, verbo
             flow=used_flow,
             side=side,
             seed=self.seed,
+            device=self.device,
         )
 
     def _layers(self, stream: str, backbone: str) -> tuple[str, ...]:

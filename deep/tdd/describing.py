@@ -164,10 +164,11 @@ def describe(
         for stream in streams:
             clip = rgb if stream.name == "spatial" else flow
             with torch.inference_mode():
-                images = stream.tower.stacks(torch.from_numpy(clip)[None])
+                place = stream.tower.mean.device
+                images = stream.tower.stacks(torch.from_numpy(clip)[None].to(place))
                 found = run_layers(stream.tower.backbone, images, stream.layers)
             for layer, (maps, lattice) in found.items():
-                last = maps.permute(0, 2, 3, 1).numpy()
+                last = maps.permute(0, 2, 3, 1).cpu().numpy()
                 pools[stream.name, layer].add(last, lattice, first=first)
     return {
         f"{stream}_{layer}_{normalisation}": pool.descriptors(normalisation)

@@ -13,6 +13,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from scipy import stats
+
+from compare import fusion, significance
+from compare.scores import ScoreTable
+from deep.recogniser import NetworkRecogniser
 
 SMALL = {"n_components": 2, "n_samples": 500, "stabilise": "none"}
 
@@ -21,7 +26,7 @@ SMALL = {"n_components": 2, "n_samples": 500, "stabilise": "none"}
 def script(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(project / "scripts"))
     yield importlib.import_module("reproduce")
-    for name in ("reproduce", "studies"):
+    for name in ("reproduce", "studies", "trainings"):
         sys.modules.pop(name)
 
 
@@ -32,12 +37,13 @@ def data(tmp_path: Path) -> Path:
     folder.mkdir()
     with (folder / "ut_interaction.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "label", "group", "fold", "set"])
+        writer.writerow(["path", "label", "group", "fold", "set", "split"])
         for index in range(8):
             set_, fold, label = 1 + index // 4, 1 + index // 2 % 2, ("across", "along")[index % 2]
             path = f"set{set_}_{fold}_{label}.avi"
             _write(folder / path, along=index % 2, seed=index)
-            writer.writerow([path, label, f"seq{set_}{fold}", fold, f"set{set_}"])
+            split = ("train", "test")[fold - 1]
+            writer.writerow([path, label, f"seq{set_}{fold}", fold, f"set{set_}", split])
     return folder
 
 
@@ -137,6 +143,160 @@ def test_all_stages_can_be_made_and_are_tested_on_all_clips(
             of_group = {clip.group: study.fold_of(clip) for clip in clips}
             assert all(of_group[clip.group] == study.fold_of(clip) for clip in clips)
     assert len(set(rows)) == len(rows)
+
+
+NETWORKS = ("spatial", "temporal", "sum-fusion", "conv-fusion", "fstcn")
+
+
+def test_networks_are_trained_once_and_told_by_seed_and_as_their_mean(
+    script: ModuleType,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    trainings = sys.modules["trainings"]
+    small = {"size": 48, "side": 48, "backbone": "small", "n_clips": 1, "grid": 1}
+    monkeypatch.setattr(trainings, "OPTIONS", small)
+    monkeypatch.setitem(trainings.SHARE_OF_EPOCHS, trainings.UT, 1 / 36)
+    monkeypatch.setitem(trainings.SEEDS, trainings.UT, (0, 1))
+    monkeypatch.delitem(trainings.SEEDS, trainings.TENNIS)
+    trained: list[tuple[str, int]] = []
+    fit = NetworkRecogniser.fit
+
+    def count(self: NetworkRecogniser, *videos: Any, **about: Any) -> NetworkRecogniser:
+        trained.append((self.model, self.seed))
+        return fit(self, *videos, **about)
+
+    monkeypatch.setattr(NetworkRecogniser, "fit", count)
+    runs = tmp_path / "runs"
+    folders = ["--csv", tmp_path / "table.csv", "--runs", runs, "--data", data, "--workers", 1]
+    run(script, monkeypatch, *folders, "--tables", "training")
+    models = ["two-stream", "two-stream", "conv-fusion", "conv-fusion", "fstcn"]
+    assert trained == [(model, seed) for seed in (0, 1) for model in models]
+    rows = rows_of(tmp_path / "table.csv")
+    assert rows_of(runs / "training.csv") == rows
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        (name, seed) for name in (*NETWORKS, "late-fusion") for seed in ("0", "1", "0/1")
+    ]
+    found = {(row["method"], row["seed"]): row for row in rows}
+    for first, second, mean in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        both = (float(first["accuracy"]) + float(second["accuracy"])) / 2
+        assert float(mean["accuracy"]) == pytest.approx(both, abs=1e-4)
+        assert float(mean["low"]) <= float(mean["accuracy"]) <= float(mean["high"])
+        assert "against 0.500 of the commonest class" in first["setting"]
+        assert mean["setting"].startswith("mean of 2 seeds, p = ")
+    seconds = [float(found[name, "0"]["seconds"]) for name in ("spatial", "temporal")]
+    assert float(found["late-fusion", "0"]["seconds"]) == pytest.approx(sum(seconds), abs=0.11)
+    assert told_in(runs) == [
+        ("ut_interaction, frames and flow", 4),
+        *(
+            part
+            for seed in (0, 1)
+            for part in (
+                *((f"ut_interaction {seed}, {name}", 3) for name in NETWORKS),
+                (f"ut_interaction {seed}", 4),
+            )
+        ),
+    ]
+    assert "training, ut_interaction 1, fstcn: " in capfd.readouterr().err
+
+    # as if it had been stopped in the last training, and before the minutes of seed 0 were told
+    next(runs.glob("training/*-1/scores/*/fstcn.npz")).unlink()
+    lines = (runs / "minutes.csv").read_text().splitlines(keepends=True)
+    (runs / "minutes.csv").write_text("".join(lines[-6:]))
+    run(script, monkeypatch, *folders, "--tables", "training")
+    assert told_in(runs)[6:] == [
+        ("ut_interaction, frames and flow", 4),
+        *((f"ut_interaction 0, {name}", 3) for name in NETWORKS),
+        ("ut_interaction 0", 4),
+        ("ut_interaction 1, fstcn", 3),
+        ("ut_interaction 1", 4),
+    ]
+    assert trained[10:] == [("fstcn", 1)]
+    again = rows_of(tmp_path / "table.csv")
+    assert [row | {"seconds": ""} for row in again] == [row | {"seconds": ""} for row in rows]
+
+
+def told_in(runs: Path) -> list[tuple[str, int]]:
+    """Parts whose minutes are kept, and the number of cells."""
+    with (runs / "minutes.csv").open(newline="") as file:
+        return [(row[1], len(row)) for row in csv.reader(file)]
+
+
+def test_towers_that_were_trained_alone_are_fused_as_two_stream_does(
+    script: ModuleType, data: Path, tmp_path: Path
+) -> None:
+    """The log of its scores is the log of the mean softmax of its heads' logits."""
+    trainings = sys.modules["trainings"]
+    videos = sorted(data.glob("*.avi"))
+    network = NetworkRecogniser(
+        model="two-stream", backbone="small", size=48, side=48, epochs=1, cache=tmp_path
+    )
+    said = network.fit(videos, [0, 1] * 4).evaluate(videos)
+    tables = [
+        ScoreTable(tuple(map(str, videos)), ("a", "b"), logits, "logit", name, "all")
+        for name, logits in said.logits.items()
+    ]
+    [rule] = fusion.parse_rules(trainings.RULE, ["spatial", "temporal"])
+    fused = fusion.fuse(tables, rule)
+    np.testing.assert_allclose(fused.scores, np.exp(said.scores), rtol=1e-5)
+
+
+def test_epochs_of_the_networks(script: ModuleType, tmp_path: Path, requires: Any) -> None:
+    """As many steps on Tennis7's 294 training clips as on UT-Interaction's 83, within a tenth."""
+    trainings = sys.modules["trainings"]
+    requires("efficientnet_lite_pytorch")
+    steps = {}
+    for data, n_clips in (("ut_interaction", 83), ("tennis7", 294)):
+        made = trainings.Training(data, 0, tmp_path, tmp_path, 1).factories()
+        recipes = {name: make().settings()["recipe"] for name, make in made.items()}
+        assert {recipe["size"] for recipe in recipes.values()} == {112}
+        steps[data] = [r["epochs"] * n_clips / r["batch_size"] for r in recipes.values()]
+    np.testing.assert_allclose(steps["tennis7"], steps["ut_interaction"], rtol=0.1)
+
+
+def test_chance_is_the_commonest_class_and_p_is_students(script: ModuleType) -> None:
+    trainings = sys.modules["trainings"]
+    ids = ["a1", "a2", "b1", "b2", "c1", "c2"]
+    found = significance.Outcomes(
+        rows=tuple(("test", id) for id in ids),
+        truth=("x", "x", "x", "y", "y", "z"),
+        predicted=(("",) * 6,),
+        right=np.array([[1, 1, 1, 0, 1, 1]], bool),
+    )
+    groups = {id: id[0] for id in ids}
+    chance, p = trainings.against_chance(found, groups)
+    assert chance == pytest.approx(0.5)
+    # by group 1, 1/2, 1: the same as one sample of three, less 1/2
+    assert p == pytest.approx(stats.ttest_1samp([1, 0.5, 1], 0.5).pvalue)
+    assert trainings.against_chance(found, None)[1] == pytest.approx(
+        stats.ttest_1samp(found.right[0] - np.full(6, 0.5), 0).pvalue
+    )
+
+
+def test_chance_of_several_splits_is_their_mean(script: ModuleType) -> None:
+    """Two clips of one class, and three of which two are alike: 1 and 2/3."""
+    found = significance.Outcomes(
+        rows=(("a", "1"), ("a", "2"), ("b", "3"), ("b", "4"), ("b", "5")),
+        truth=("x", "x", "x", "y", "x"),
+        predicted=(("",) * 5,),
+        right=np.array([[1, 1, 1, 0, 1]], bool),
+    )
+    chance, p = sys.modules["trainings"].against_chance(found, None)
+    assert chance == pytest.approx((1 + 2 / 3) / 2)
+    assert p == pytest.approx(1)  # right as often as that
+
+
+def test_on_a_gpu_all_folds_stand_in_for_the_split(
+    script: ModuleType, data: Path, tmp_path: Path
+) -> None:
+    cpu, gpu = (
+        sys.modules["trainings"].Training("ut_interaction", 0, data, tmp_path, 1, device)
+        for device in ("cpu", "cuda")
+    )
+    assert [len(each.dataset().splits) for each in (cpu, gpu)] == [1, 2]
+    assert cpu.folder != gpu.folder
 
 
 def test_unknown_tables_are_refused(

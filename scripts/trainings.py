@@ -1,0 +1,203 @@
+"""What `reproduce.py --tables training` trains: the networks, on the split of both data sets.
+
+Frames and flow of a data set are computed once, for all networks. The spatial and the temporal
+tower of late fusion share no weight and are trained alone, once each; late fusion is the mean of
+their softmax scores, which is what the network `two-stream` makes of its two heads. Everything
+else is `compare.benchmark`'s: scores of a finished training are kept in the run's folder with all
+that made them, a training that was stopped goes on from its last epoch.
+
+On a GPU, where minutes do not matter, the folds of the column `fold` stand in for the one split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import special
+from studies import TENNIS, UT
+
+from compare import benchmark, datasets
+from compare.intervals import difference_t
+from compare.metrics import split_weights
+from compare.significance import Outcomes, outcomes, standing
+from deep.recogniser import RECOGNISERS
+from idt.jobs import Workers
+
+SEEDS: dict[str, tuple[int, ...]] = {UT: (0, 1, 2), TENNIS: (0,)}
+OPTIONS: dict[str, Any] = {"size": 112, "backbone": "efficientnet-lite0"}
+# By what rows call them: a recogniser of `deep` and what differs from its recipe
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "spatial": ("spatial", {}),
+    "temporal": ("temporal", {}),
+    "sum-fusion": ("conv-fusion", {"fusion": "sum", "pool": "3d"}),
+    "conv-fusion": ("conv-fusion", {"fusion": "conv3d", "pool": "3d"}),
+    # whole frames and their mirror images, as the others; its 18 crops take longer than training
+    "fstcn": ("fstcn", {"grid": 1}),
+}
+# Recipes are of UT-Interaction's 83 training clips: Tennis7's 294 are gone through less often, in
+# as many steps.
+SHARE_OF_EPOCHS = {UT: 1.0, TENNIS: 2 / 7}
+LATE = "late-fusion"
+RULE = f"{LATE}=average@softmax:spatial+temporal"
+
+
+class Trained(NamedTuple):
+    """One network with one seed, or the mean of a network's seeds."""
+
+    data: str
+    method: str
+    setting: str
+    accuracy: float
+    low: float
+    high: float
+    seconds: float
+    seed: int | str
+
+
+@dataclass(frozen=True)
+class Training:
+    """All networks on one data set with one seed.
+
+    Attributes
+    ----------
+    data, seed
+        Of `SEEDS`.
+    source
+        Folder of the data sets' CSV files.
+    runs
+        Folder that keeps frames, flow and runs.
+    workers
+        Processes that decode, and as many threads that cut clips; or an executor, and one thread.
+    device
+        ``cpu``, or where there is one ``cuda``.
+    """
+
+    data: str
+    seed: int
+    source: Path
+    runs: Path
+    workers: Workers
+    device: str = "cpu"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies."""
+        folds = "" if self.device == "cpu" else "-folds"
+        return self.runs / "training" / f"{self.data}-{self.seed}{folds}"
+
+    @property
+    def frames(self) -> Path:
+        """Where frames and flow lie."""
+        return self.runs / "frames"
+
+    def dataset(self) -> datasets.Dataset:
+        """Read the data set: with one split, or on a GPU with its folds."""
+        folds = None if self.device == "cpu" else "fold"
+        return datasets.load(self.source / f"{self.data}.csv", folds=folds)
+
+    def factories(self) -> dict[str, Any]:
+        """What makes each network's recogniser."""
+        made = {}
+        for name, (kind, options) in NETWORKS.items():
+            make = partial(RECOGNISERS[kind], **OPTIONS | options, device=self.device)
+            usual = make().settings()["recipe"]["epochs"]
+            made[name] = partial(make, epochs=round(usual * SHARE_OF_EPOCHS[self.data]))
+        return made
+
+    def prepare(self) -> None:
+        """Decode the data set's videos and compute their flow."""
+        two_stream = RECOGNISERS["two-stream"](
+            **OPTIONS,
+            device=self.device,
+            cache=self.frames,
+            workers=self.workers,
+            verbose=True,
+        )
+        two_stream.prepare([video.path for video in self.dataset().videos])
+
+    def run(self) -> benchmark.Run:
+        """Train and test what is not done yet."""
+        return benchmark.run(
+            self.dataset(),
+            ",".join(NETWORKS),
+            out=self.folder,
+            fuse=RULE,
+            seed=self.seed,
+            workers=self.workers,
+            verbose=True,
+            with_yardsticks=False,
+            cache=self.frames,
+            command="python scripts/reproduce.py --tables training",
+            recognisers=self.factories(),
+        )
+
+
+def rows_of(data: str, runs: Mapping[int, benchmark.Run]) -> Iterator[Trained]:
+    """Rows of a data set, network by network: each seed's run, and their mean."""
+    first = next(iter(runs.values()))
+    groups = first.dataset.groups
+    for method in (result.label for result in first.results):
+        results = {seed: _result(run, method) for seed, run in runs.items()}
+        seconds = {seed: _seconds(runs[seed], result) for seed, result in results.items()}
+        wanted: dict[int | str, list[int]] = {seed: [seed] for seed in runs}
+        if len(runs) > 1:
+            wanted["/".join(map(str, runs))] = list(runs)
+        for told, seeds in wanted.items():
+            found = outcomes([results[seed].evaluation for seed in seeds])
+            place = standing(method, found, groups=groups)
+            chance, p = against_chance(found, groups)
+            mean = f"mean of {len(seeds)} seeds, " if len(seeds) > 1 else ""
+            yield Trained(
+                data=data,
+                method=method,
+                setting=f"{mean}p = {p:.2g} against {chance:.3f} of the commonest class",
+                accuracy=round(place.accuracy, 4),
+                low=round(place.interval.low, 4),
+                high=round(place.interval.high, 4),
+                seconds=round(sum(seconds[seed] for seed in seeds) / len(seeds), 1),
+                seed=told,
+            )
+
+
+def against_chance(found: Outcomes, groups: Mapping[str, str] | None) -> tuple[float, float]:
+    """Test an accuracy against that of naming the commonest class every time.
+
+    Parameters
+    ----------
+    found
+        Outcomes of one method, of one seed or several.
+    groups
+        The group of each video id; None where there are none: videos are then the units.
+
+    Returns
+    -------
+    chance : float
+        Share of the commonest class of the test videos, the mean over splits. No answer that has
+        nothing to do with the video is right more often on average.
+    p : float
+        Two-sided, of Student's t with the variance between groups and seeds.
+    """
+    splits, truth = np.array([split for split, _ in found.rows]), np.array(found.truth)
+    units = [id if groups is None else groups[id] for _, id in found.rows]
+    weights = split_weights(splits.tolist())
+    share = np.empty(len(truth))
+    for split in np.unique(splits):
+        own = splits == split
+        share[own] = np.unique(truth[own], return_counts=True)[1].max() / own.sum()
+    statistic, freedom = difference_t(share, found.right, units, weights=weights)
+    return float(share @ weights), 2 * float(special.stdtr(freedom, -abs(statistic)))
+
+
+def _result(run: benchmark.Run, method: str) -> benchmark.Result:
+    return next(result for result in run.results if result.label == method)
+
+
+def _seconds(run: benchmark.Run, result: benchmark.Result) -> float:
+    """Seconds of training and testing, of a fusion those of what it fuses."""
+    parts = [result] if result.rule is None else [_result(run, m) for m in result.rule.methods]
+    return sum(part.fit_seconds + part.score_seconds for part in parts)
