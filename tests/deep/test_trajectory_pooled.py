@@ -175,7 +175,7 @@ def test_points_are_where_they_were_on_their_frames(
         streams="spatial",
         spatial_layers="relu1",
         normalisations="none",
-        options=ExtractOptions.preset("fast", track_length=6),
+        options=ExtractOptions.preset("fast", flow="dis", track_length=6),
         frame_steps="1/2",
     )
     made.tracks.extract(clips[0][:1], tmp_path)
