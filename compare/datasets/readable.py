@@ -25,8 +25,9 @@ def check_videos(
     Raises
     ------
     idt.jobs.WorkerLost
-        A worker died, or was ended, over a video, which may be no fault of the video's: a data set
-        must not shrink by that. Names the video.
+        A worker was killed, or ended by a limit, over a video, which may be no fault of the
+        video's: a data set must not shrink by that. Names the video. One that crashes the decoder
+        is one that cannot be read.
     """
     outcomes = jobs.run(
         _count_frames,
@@ -40,7 +41,7 @@ def check_videos(
         if isinstance(outcome.error, video.VideoError):
             at = "" if outcome.error.frame is None else f"at frame {outcome.error.frame}: "
             bad.append(Unreadable(clip.id, at + outcome.error.reason))
-        elif isinstance(outcome.error, OSError) and not isinstance(outcome.error, jobs.WorkerLost):
+        elif outcome.refused:
             bad.append(Unreadable(clip.id, str(outcome.error)))
         else:
             outcome.result()

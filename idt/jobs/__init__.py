@@ -10,7 +10,7 @@ all, and know the content and the settings they come from.
 
 from idt.jobs.dask_cluster import cluster
 from idt.jobs.files import file_key, whole_file
-from idt.jobs.outcome import DiskFull, Outcome, WorkerLost
+from idt.jobs.outcome import DiskFull, Outcome, WorkerCrashed, WorkerLost
 from idt.jobs.pool import WorkerPool
 from idt.jobs.progress import Tally, progress
 from idt.jobs.running import Workers, run
@@ -19,6 +19,7 @@ __all__ = [
     "DiskFull",
     "Outcome",
     "Tally",
+    "WorkerCrashed",
     "WorkerLost",
     "WorkerPool",
     "Workers",

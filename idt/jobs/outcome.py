@@ -43,10 +43,13 @@ class Outcome(Generic[Item, Value]):
 
     @property
     def refused(self) -> bool:
-        """Whether the item itself cannot be used: a ValueError or OSError, and no lost worker."""
-        return isinstance(self.error, ValueError | OSError) and not isinstance(
-            self.error, WorkerLost
-        )
+        """Whether the item itself cannot be used: a ValueError, an OSError, or a decoder's crash.
+
+        A worker that was lost in another way may be the machine's fault.
+        """
+        if isinstance(self.error, WorkerLost):
+            return isinstance(self.error, WorkerCrashed)
+        return isinstance(self.error, ValueError | OSError)
 
     def result(self) -> Value:
         """Return the value, or raise the error; a `WorkerLost` then names the item, too."""
@@ -62,6 +65,10 @@ class Outcome(Generic[Item, Value]):
 
 class WorkerLost(ChildProcessError):
     """A worker that died, or was ended for taking too long or too much memory, and why."""
+
+
+class WorkerCrashed(WorkerLost):
+    """A worker that died of a fault in native code, as a decoder's over a broken file."""
 
 
 class DiskFull(OSError):

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from idt.jobs.outcome import WorkerLost
+from idt.jobs.outcome import WorkerCrashed, WorkerLost
 from idt.jobs.worker import BEGUN, READY, VALUE, work
 
 GRACE = 2.0  # seconds that a worker has to unwind before it is killed
@@ -38,6 +38,7 @@ FALSE_STARTS = 5  # workers in a row that end before they are ready; then someth
 WATCH = 0.2  # seconds from one look at the workers' memory to the next
 IDLE = 30.0  # seconds without a call after which a worker goes, and its memory with it
 LONGEST = 3600.0  # seconds of one wait, of which a system call takes no more than some weeks
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
 
 class _Call(NamedTuple):
@@ -275,7 +276,9 @@ class WorkerPool(Executor):
         worker.connection.close()
         reason = worker.doom or f"its worker {_ending(worker.process.exitcode)}"
         if worker.call is not None:
-            worker.call.future.set_exception(WorkerLost(reason))
+            crashed = worker.doom is None and -(worker.process.exitcode or 0) in CRASHES
+            lost = WorkerCrashed if crashed else WorkerLost
+            worker.call.future.set_exception(lost(reason))
         elif not worker.ready:
             self._false_starts += 1
             if self._false_starts >= FALSE_STARTS:

@@ -22,7 +22,7 @@ from deep import cli as deep_cli
 from idt import cli as idt_cli
 from idt import jobs
 from idt.cli.workers import MANY, open_workers
-from tests.compare.deadly import die
+from tests.compare.deadly import crash, die
 
 Fakes = Mapping[str, Callable[..., Any]]
 SHARED_OPTIONS = ("--scheduler", "--time-limit", "--memory")
@@ -190,6 +190,14 @@ class Losing(Executor):
         future: Future[Any] = Future()
         future.set_exception(RuntimeError("all of them died"))
         return future
+
+
+def test_a_video_that_crashes_the_decoder_is_one_that_cannot_be_read(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compare.datasets.readable._count_frames", partial(crash, "kick_bob_0.avi"))
+    [bad] = check_videos(dataset, workers=2)
+    assert (bad.id, bad.reason) == ("clips/kick_bob_0.avi", "its worker died of SIGSEGV")
 
 
 def test_a_data_set_does_not_shrink_by_workers_that_die(dataset: Dataset) -> None:
