@@ -177,10 +177,17 @@ def write_all(folder: Path, company: Path) -> list[Specimen]:
 
 
 def write_company(folder: Path) -> None:
-    """Write what some readers look for beside a video: a network, and clips that are well."""
+    """Write what some readers look for beside a video: a network, and clips that are well.
+
+    Kernels are compiled, once for all processes: readers may take 10 s, and compiling takes more.
+    """
     for name in GOOD:
         write_clip(folder / name, "mpeg4", "yuv420p", n_frames=3)
     _train_network(folder).save(folder / NETWORK)
+    whole = write_clip(folder / "whole.avi", "mpeg4", "yuv420p")
+    for read in (tracks, codec_tracks):
+        read(whole)
+    whole.unlink()
 
 
 def picture(t: int, *, height: int = 48, width: int = 64) -> np.ndarray:
