@@ -287,7 +287,7 @@ def run_training(arguments: argparse.Namespace) -> Iterator[Row]:
     rows: list[Row] = []
     with ExitStack() as stack:
         workers = arguments.workers
-        if arguments.device == "cpu" and workers > 1:  # a GPU takes more than one thread's clips
+        if workers > 1:  # started once for all trainings
             workers = stack.enter_context(WorkerPool(workers))
         for data, seeds in TRAINING_SEEDS.items():
             trainings = [

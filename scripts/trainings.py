@@ -72,7 +72,7 @@ class Training:
     runs
         Folder that keeps frames, flow and runs.
     workers
-        Processes that decode, and as many threads that cut clips; or an executor, and one thread.
+        Processes that decode, or a pool of them; as many threads cut clips.
     device
         ``cpu``, or where there is one ``cuda``.
     """
