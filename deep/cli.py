@@ -298,7 +298,10 @@ def list_networks(
         str, typer.Option("--format", metavar="text|csv", help="Of the table of parameters.")
     ] = "text",
 ) -> None:
-    """List the networks and backbones, or the parameters of published settings."""
+    """List the networks and backbones, or the parameters of published settings.
+
+    Example: trajfuse deep list --params
+    """
     from deep import backbones, models
 
     if form not in ("text", "csv"):

@@ -51,6 +51,8 @@ def demo(
 ) -> None:
     """Render the embedded data set beside OUT, as OUT-videos, and run on it.
 
+    Example: trajfuse compare demo --out runs/demo
+
     A self-test and a first look: evidence comes from real clips.
     """
     from compare import datasets, demo

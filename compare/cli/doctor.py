@@ -54,6 +54,8 @@ def doctor(
 ) -> None:
     """Examine this machine and, where given, a data set, extracted flow and the folder of a run.
 
+    Example: trajfuse doctor --data clips.csv --run runs/clips
+
     The exit code is 1 where something was found that makes results wrong or missing, else 0;
     warnings do not count.
     """

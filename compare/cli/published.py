@@ -42,7 +42,10 @@ def published(
     tolerant: Tolerant = "",
     shown: Format = Form.TABLE,
 ) -> None:
-    """List accuracies from the literature, with source and protocol, and set ours beside them."""
+    """List accuracies from the literature, with source and protocol, and set ours beside them.
+
+    Example: trajfuse compare published --dataset HMDB51 --with-idt
+    """
     from compare import published as literature
     from compare.datasets import Labels
 

@@ -68,7 +68,10 @@ def report(
     ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Write the report of a run or of score tables: HTML, Markdown, LaTeX, CSV."""
+    """Write the report of a run or of score tables: HTML, Markdown, LaTeX, CSV.
+
+    Example: trajfuse compare report scores/ --labels ucf101_splits/ --out report
+    """
     from compare import report as reports
     from idt.paths import leads_outside
 

@@ -78,6 +78,8 @@ def compare_tables(
 ) -> None:
     """Test differences between score tables: by group, jointly over splits, Holm-adjusted.
 
+    Example: trajfuse compare test scores/ --labels ucf101_splits/ --gain net,net+idt,net+net
+
     Accuracies are means over splits (and seeds), in percent. Every interval and test names its
     method; the test by video is a second opinion.
     """

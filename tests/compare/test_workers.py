@@ -59,6 +59,15 @@ def test_every_command_with_workers_has_the_cluster_and_the_limits() -> None:
     assert len(helps) == 1
 
 
+def test_every_commands_help_has_an_example() -> None:
+    apps = {"idt": idt_cli.app, "deep": deep_cli.app, "compare": cli.compare_app}
+    found = [each for word, app in apps.items() for each in commands(typer_of(app), word)]
+    found += [each for each in commands(typer_of(cli.app)) if each[0] not in apps]
+    assert len(found) > 20
+    for line, command in found:
+        assert f"trajfuse {line} " in " ".join((command.help or "").split()), line
+
+
 def typer_of(app: typer.Typer) -> Any:
     return typer.main.get_command(app)
 
