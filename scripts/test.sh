@@ -2,7 +2,8 @@
 # Set up an environment and run every check: lint, format, import law, types, tests.
 #   bash scripts/test.sh [--with-optional] [pytest options]
 # --with-optional installs what optional tests need (distributed, cyvlfeat and its Debian packages,
-# chromium) and takes root; CI=true does so always, and fails where anything is missing.
+# chromium) and takes root; CI=true does so always, and fails where anything is missing. Then a whole
+# run of the tests ends with scripts/torture.py, which takes two minutes more.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -53,4 +54,8 @@ ruff check
 ruff format --check
 lint-imports
 mypy
-exec python -m pytest "$@"
+python -m pytest "$@"
+if [ "$with_optional" = true ] && [ $# -eq 0 ]; then
+    say "Broken files and killed runs: scripts/torture.py."
+    python scripts/torture.py --short
+fi

@@ -22,6 +22,7 @@ All is drawn from the seed. The last line sums up; the exit code is 1 where anyt
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -34,7 +35,8 @@ from kills import torment
 from reading import Outcome, Task, read_all
 from specimens import DECODERS, READERS, Specimen, write_all, write_company
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+BESIDE = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("TRAJFUSE_SHARED", BESIDE))
 STAGES = {"extract": "tracks", "flow": "flow", "predict": "predict", "doctor": "doctor"}
 N_MUTANTS = 2_000
 N_KILLS = 50
