@@ -235,12 +235,29 @@ def descendants(pid: int) -> Iterator[Process]:
     yield Process(pid, True)
     waiting = [pid]
     while waiting:
-        try:
-            text = Path(f"/proc/{waiting[0]}/task/{waiting[0]}/children").read_text()
-        except OSError:
-            text = ""
-        waiting = waiting[1:] + [int(child) for child in text.split()]
-        yield from (Process(int(child), False) for child in text.split())
+        started = [
+            int(child)
+            for thread in threads(waiting.pop(0))
+            for child in read(thread / "children").split()
+        ]
+        waiting += started
+        yield from (Process(child, False) for child in started)
+
+
+def threads(pid: int) -> list[Path]:
+    """Folders of a process's threads, each of which has children of its own (Linux)."""
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def read(path: Path) -> str:
+    """Text of a file; nothing where it is gone."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def open_clips(pid: int) -> Iterator[str]:
