@@ -23,7 +23,7 @@ def torture(project: Path) -> Iterator[ModuleType]:
 def test_a_sample_of_odd_and_broken_files(
     torture: ModuleType, shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ["--processes", "1", "--files", "2", "--mutants", "180", "--seed", "7"]
+    few = ["--processes", "1", "--files", "2", "--mutants", "180", "--seed", "7", "--kills", "10"]
     code = torture.main([*few, "--data", str(shared / "data" / "odd")])
     printed = capsys.readouterr().out
     assert code == 0, printed
