@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import queue
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -140,3 +144,27 @@ def test_work_done_too_often_and_bytes_that_differ_are_found(
     (killed.folder / kills.ENCODINGS).write_text("calm")
     killed.check(calm.folder)
     assert killed.failures == []
+
+
+def test_processes_that_another_thread_started_are_seen(torture: ModuleType) -> None:
+    """The pool's thread starts the workers."""
+    import kills
+
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    started: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+    seen = threading.Event()
+
+    def start() -> None:
+        started.put(subprocess.Popen(sleep))
+        seen.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    child = started.get()
+    try:
+        assert kills.Process(child.pid, False) in list(kills.descendants(os.getpid()))
+    finally:
+        seen.set()
+        thread.join()
+        child.kill()
+        child.wait()
