@@ -36,12 +36,16 @@ def reproducible(seed: int, *, device: str = "cpu") -> Iterator[None]:
     deterministic kernel, any are allowed: results repeat up to rounding.
     """
     strict = torch.are_deterministic_algorithms_enabled()
+    filling: Any = torch.utils.deterministic  # its attribute is a property that mypy does not see
+    fills = filling.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(device == "cpu")
+        filling.fill_uninitialized_memory = False  # a tenth of a step, and nothing reads it
         try:
             yield
         finally:
+            filling.fill_uninitialized_memory = fills
             torch.use_deterministic_algorithms(strict)
 
 
