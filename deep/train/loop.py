@@ -308,7 +308,7 @@ def _stepper(optimiser: str, groups: list[dict[str, Any]]) -> torch.optim.Optimi
     """Make an optimiser; its groups bring their own rates."""
     if optimiser == "sgd":
         return torch.optim.SGD(groups, momentum=MOMENTUM)
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=True)  # a third of the time of a loop over tensors
 
 
 def _parameter_groups(
