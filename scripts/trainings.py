@@ -6,6 +6,9 @@ their softmax scores, which is what the network `two-stream` makes of its two he
 else is `compare.benchmark`'s: scores of a finished training are kept in the run's folder with all
 that made them, a training that was stopped goes on from its last epoch.
 
+Chance is the accuracy with labels permuted inside groups, and p that of an accuracy as high as the
+one found: what footage gives away is no merit.
+
 On a GPU, where minutes do not matter, the folds of the column `fold` stand in for the one split.
 """
 
@@ -17,14 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from scipy import special
 from studies import TENNIS, UT
 
 from compare import benchmark, datasets
-from compare.intervals import difference_t
-from compare.metrics import split_weights
-from compare.significance import Outcomes, outcomes, standing
+from compare.significance import above_chance, outcomes, standing
 from deep.recogniser import RECOGNISERS
 from idt.jobs import Workers
 
@@ -150,47 +149,18 @@ def rows_of(data: str, runs: Mapping[int, benchmark.Run]) -> Iterator[Trained]:
         for told, seeds in wanted.items():
             found = outcomes([results[seed].evaluation for seed in seeds])
             place = standing(method, found, groups=groups)
-            chance, p = against_chance(found, groups)
+            chance = above_chance(found, groups=groups)
             mean = f"mean of {len(seeds)} seeds, " if len(seeds) > 1 else ""
             yield Trained(
                 data=data,
                 method=method,
-                setting=f"{mean}p = {p:.2g} against {chance:.3f} of the commonest class",
+                setting=f"{mean}chance {chance.accuracy:.3f}, p = {chance.test.p:.2g}",
                 accuracy=round(place.accuracy, 4),
                 low=round(place.interval.low, 4),
                 high=round(place.interval.high, 4),
                 seconds=round(sum(seconds[seed] for seed in seeds) / len(seeds), 1),
                 seed=told,
             )
-
-
-def against_chance(found: Outcomes, groups: Mapping[str, str] | None) -> tuple[float, float]:
-    """Test an accuracy against that of naming the commonest class every time.
-
-    Parameters
-    ----------
-    found
-        Outcomes of one method, of one seed or several.
-    groups
-        The group of each video id; None where there are none: videos are then the units.
-
-    Returns
-    -------
-    chance : float
-        Share of the commonest class of the test videos, the mean over splits. No answer that has
-        nothing to do with the video is right more often on average.
-    p : float
-        Two-sided, of Student's t with the variance between groups and seeds.
-    """
-    splits, truth = np.array([split for split, _ in found.rows]), np.array(found.truth)
-    units = [id if groups is None else groups[id] for _, id in found.rows]
-    weights = split_weights(splits.tolist())
-    share = np.empty(len(truth))
-    for split in np.unique(splits):
-        own = splits == split
-        share[own] = np.unique(truth[own], return_counts=True)[1].max() / own.sum()
-    statistic, freedom = difference_t(share, found.right, units, weights=weights)
-    return float(share @ weights), 2 * float(special.stdtr(freedom, -abs(statistic)))
 
 
 def _result(run: benchmark.Run, method: str) -> benchmark.Result:

@@ -15,6 +15,9 @@ test (`mcnemar`). It is a second opinion only, as clips of one source are not in
 
 **Many comparisons.** `compare` adjusts the p-values of all its pairs by Holm's method.
 
+**Above chance.** `above_chance` permutes labels inside groups: what footage alone gives away counts
+as chance.
+
 **Gains.** `gains` sets what fusing a method with another family brought beside the control: the
 same method fused, in the same way, with a second seed or network of its own kind.
 
@@ -30,6 +33,7 @@ Phipson & Smyth, "Permutation p-values should never be zero", 2010 (drawn patter
 
 from __future__ import annotations
 
+from compare.significance.chance import Chance, above_chance
 from compare.significance.comparison import (
     Comparison,
     Gain,
@@ -43,11 +47,13 @@ from compare.significance.comparison import (
 from compare.significance.paired import Test, holm, mcnemar, sign_flip
 
 __all__ = [
+    "Chance",
     "Comparison",
     "Gain",
     "Outcomes",
     "Standing",
     "Test",
+    "above_chance",
     "compare",
     "gains",
     "holm",

@@ -13,9 +13,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from scipy import stats
 
-from compare import fusion, significance
+from compare import fusion
 from compare.scores import ScoreTable
 from deep.recogniser import NetworkRecogniser
 
@@ -184,7 +183,7 @@ def test_networks_are_trained_once_and_told_by_seed_and_as_their_mean(
         both = (float(first["accuracy"]) + float(second["accuracy"])) / 2
         assert float(mean["accuracy"]) == pytest.approx(both, abs=1e-4)
         assert float(mean["low"]) <= float(mean["accuracy"]) <= float(mean["high"])
-        assert "against 0.500 of the commonest class" in first["setting"]
+        assert "chance 0.500, p = " in first["setting"]
         assert mean["setting"].startswith("mean of 2 seeds, p = ")
     seconds = [float(found[name, "0"]["seconds"]) for name in ("spatial", "temporal")]
     assert float(found["late-fusion", "0"]["seconds"]) == pytest.approx(sum(seconds), abs=0.11)
@@ -254,38 +253,6 @@ def test_epochs_of_the_networks(script: ModuleType, tmp_path: Path, requires: An
         assert {recipe["size"] for recipe in recipes.values()} == {112}
         steps[data] = [r["epochs"] * n_clips / r["batch_size"] for r in recipes.values()]
     np.testing.assert_allclose(steps["tennis7"], steps["ut_interaction"], rtol=0.1)
-
-
-def test_chance_is_the_commonest_class_and_p_is_students(script: ModuleType) -> None:
-    trainings = sys.modules["trainings"]
-    ids = ["a1", "a2", "b1", "b2", "c1", "c2"]
-    found = significance.Outcomes(
-        rows=tuple(("test", id) for id in ids),
-        truth=("x", "x", "x", "y", "y", "z"),
-        predicted=(("",) * 6,),
-        right=np.array([[1, 1, 1, 0, 1, 1]], bool),
-    )
-    groups = {id: id[0] for id in ids}
-    chance, p = trainings.against_chance(found, groups)
-    assert chance == pytest.approx(0.5)
-    # by group 1, 1/2, 1: the same as one sample of three, less 1/2
-    assert p == pytest.approx(stats.ttest_1samp([1, 0.5, 1], 0.5).pvalue)
-    assert trainings.against_chance(found, None)[1] == pytest.approx(
-        stats.ttest_1samp(found.right[0] - np.full(6, 0.5), 0).pvalue
-    )
-
-
-def test_chance_of_several_splits_is_their_mean(script: ModuleType) -> None:
-    """Two clips of one class, and three of which two are alike: 1 and 2/3."""
-    found = significance.Outcomes(
-        rows=(("a", "1"), ("a", "2"), ("b", "3"), ("b", "4"), ("b", "5")),
-        truth=("x", "x", "x", "y", "x"),
-        predicted=(("",) * 5,),
-        right=np.array([[1, 1, 1, 0, 1]], bool),
-    )
-    chance, p = sys.modules["trainings"].against_chance(found, None)
-    assert chance == pytest.approx((1 + 2 / 3) / 2)
-    assert p == pytest.approx(1)  # right as often as that
 
 
 def test_on_a_gpu_all_folds_stand_in_for_the_split(

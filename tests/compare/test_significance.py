@@ -275,3 +275,59 @@ def test_outcomes_come_from_evaluations() -> None:
     other = ScoreTable(("a",), ("x", "y"), np.array([[1.0, 0]]), "logit", "m", "s")
     with pytest.raises(ValueError, match="seeds must be tested on the same videos"):
         significance.outcomes([evaluations[0], metrics.evaluate([other], truth)])
+
+
+def test_above_chance_by_hand() -> None:
+    """Two groups of two classes each and one of a single class; all six orders of the labels."""
+    truth = ("x", "y", "x", "y", "y", "z")
+    said = ("x", "y", "x", "y", "x", "z")
+    right = np.array([[t == p for t, p in zip(truth, said, strict=True)]])
+    rows = tuple(("split", id) for id in ("a1", "a2", "b1", "b2", "b3", "c1"))
+    groups = {id: id[0] for _, id in rows}
+    chance = significance.above_chance(Outcomes(rows, truth, (said,), right), groups=groups)
+    # group a: 1 right on average; b: its x is said of the first and of the third, its two y of one
+    expected = 1 + (2 * 1 / 3 + 1 * 2 / 3) + 1
+    assert chance.accuracy == pytest.approx(expected / 6)
+    # as many right in half of a's orders, times those of b with x in front or behind
+    assert chance.test.p == pytest.approx(1 / 2 * 2 / 3, abs=0.02)
+    assert "within groups" in chance.test.method
+
+
+def test_a_method_that_knows_the_footage_alone_is_at_chance() -> None:
+    """Every clip is taken for its footage's commonest class, which is right two times of three."""
+    ids = [f"{group}{k}" for group in "abcdefgh" for k in range(3)]
+    truth = tuple(id[0] if id[1] != "0" else "other" for id in ids)
+    said = tuple(id[0] for id in ids)
+    rows = tuple(("split", id) for id in ids)
+    found = Outcomes(
+        rows, truth, (said,), np.array([[t == p for t, p in zip(truth, said, strict=True)]])
+    )
+    groups = {id: id[0] for id in ids}
+    chance = significance.above_chance(found, groups=groups)
+    assert chance.accuracy == pytest.approx(2 / 3)
+    assert chance.test.p == 1
+    assert significance.above_chance(found).test.p < 0.001  # without groups it seems to know
+
+
+def test_chance_holds_its_level_and_takes_seeds_and_splits() -> None:
+    rng = np.random.default_rng(3)
+    rows = tuple((f"split{k % 2}", f"{k // 10}-{k}") for k in range(40))
+    groups = {id: id.split("-")[0] for _, id in rows}
+    found_p = []
+    for seed in range(200):
+        truth = tuple(rng.choice(["x", "y", "z"], 40))
+        said = tuple(tuple(rng.choice(["x", "y", "z", "never seen"], 40)) for _ in range(2))
+        right = np.array([[t == p for t, p in zip(truth, each, strict=True)] for each in said])
+        found = Outcomes(rows, truth, said, right)
+        found_p.append(
+            significance.above_chance(found, groups=groups, seed=seed, n_draws=199).test.p
+        )
+    assert 0.01 <= np.mean(np.array(found_p) <= 0.05) <= 0.1
+
+
+def test_above_chance_wants_a_group_for_every_video() -> None:
+    found = outcomes([[1, 0]], ["s", "s"], ["a", "b"])
+    with pytest.raises(ValueError, match="every video must have a group, got none for 'b'"):
+        significance.above_chance(found, groups={"a": "g"})
+    with pytest.raises(ValueError, match="n_draws must be 1 or more, got 0"):
+        significance.above_chance(found, n_draws=0)
