@@ -31,6 +31,12 @@ class View:
     flip: bool = False
     own_size: bool = False
 
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the box."""
+        bottom, right = self.top + self.height, self.left + self.width
+        return slice(self.top, bottom), slice(self.left, right)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
@@ -145,15 +151,15 @@ def read_clip(
     rgb = np.empty((n_segments, 3, n_images, *size), np.float32)
     with open_stored(stored.frames, "frames") as kept:
         for segment, image in np.ndindex(n_segments, n_images):
-            pixels = _cut(kept[clip.frames[segment, image]], view, size)
+            pixels = _resized(kept[clip.frames[segment, image]][view.box], size)
             rgb[segment, :, image] = pixels.transpose(2, 0, 1) / np.float32(255)
     n_fields = clip.fields.shape[1] + clip.backward.shape[1]
     if not n_fields:
         return mirrored(rgb, None) if view.flip else (rgb, None)
     flow = np.empty((n_segments, 2, n_fields, *size), np.float32)
-    for segment, motion in enumerate(_motion(stored, clip, cutting)):
+    for segment, motion in enumerate(_motion(stored, clip, view, cutting)):
         for time, field in enumerate(motion):
-            flow[segment, :, time] = _cut(field, view, size).transpose(2, 0, 1)
+            flow[segment, :, time] = _resized(field, size).transpose(2, 0, 1)
     return mirrored(rgb, flow) if view.flip else (rgb, flow)
 
 
@@ -210,13 +216,13 @@ def _corners(height: int, width: int) -> list[tuple[int, int]]:
     return [(0, 0), (0, width), (height, 0), (height, width), (height // 2, width // 2)]
 
 
-def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray]:
-    """Flow of each chunk, float32 (time, row, column, 2): forward, then backward."""
+def _motion(stored: Stored, clip: Clip, view: View, cutting: Cutting) -> Iterator[np.ndarray]:
+    """Flow of each chunk in a view's box, float32 (time, row, column, 2), forward then backward."""
     if stored.flow is None:
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
     with open_stored(stored.flow, "flow") as kept:
         for forward, backward in zip(clip.fields, clip.backward, strict=True):
-            motion = _read_flow(kept, forward, slice(0, 2), cutting.bound)
+            fields = _read_flow(kept, forward, slice(0, 2), cutting.bound)
             if len(backward):
                 if kept.shape[-1] < 4:
                     raise ValueError(
@@ -224,16 +230,20 @@ def _motion(stored: Stored, clip: Clip, cutting: Cutting) -> Iterator[np.ndarray
                         "`store` flow with backward=True"
                     )
                 away = _read_flow(kept, backward, slice(2, 4), cutting.bound)
-                motion = np.concatenate([motion, away])
-            means = np.array([cv2.mean(field)[:2] for field in motion], np.float32)
-            if clip.along_paths:
-                motion = optical.follow(motion)
-            yield motion - means[:, None, None] if cutting.subtract_mean else motion
+                fields = tuple(np.concatenate(both) for both in zip(fields, away, strict=True))
+            levels, bounds = fields
+            if clip.along_paths:  # which may leave the box
+                motion = optical.follow(optical.dequantise(levels, bound=bounds))[:, *view.box]
+            else:
+                motion = optical.dequantise(levels[:, *view.box], bound=bounds)
+            if cutting.subtract_mean:  # of the whole fields
+                means = np.array([cv2.mean(field)[:2] for field in levels])[:, None, None]
+                motion -= optical.dequantise(means, bound=bounds)
+            yield motion
 
 
-def _cut(image: np.ndarray, view: View, size: tuple[int, int]) -> np.ndarray:
-    """Cut a view's box out of (row, column, channel), brought to rows and columns of `size`."""
-    box = image[view.top : view.top + view.height, view.left : view.left + view.width]
+def _resized(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A box (row, column, channel) brought to rows and columns of `size`."""
     if box.shape[:2] == size:
         return box
     shrinks = box.shape[0] > size[0] or box.shape[1] > size[1]
@@ -249,10 +259,9 @@ def _slab(dataset: h5py.Dataset, indices: np.ndarray) -> np.ndarray:
 
 def _read_flow(
     kept: h5py.Dataset, indices: np.ndarray, channels: slice, bound: float | None
-) -> np.ndarray:
-    """Read fields as float32 (time, row, column, 2); without a bound each has its own."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read fields as levels, uint8 (time, row, column, 2), and bounds that go with them."""
     levels = _slab(kept, indices)[..., channels]
     if bound is not None:
-        return optical.dequantise(levels, bound=bound)
-    own = _slab(kept.file["bounds"], indices)[:, None, None, channels]
-    return optical.dequantise(levels, bound=own)
+        return levels, np.full((len(levels), 1, 1, 2), bound, np.float32)
+    return levels, _slab(kept.file["bounds"], indices)[:, None, None, channels]
