@@ -243,16 +243,16 @@ def test_towers_that_were_trained_alone_are_fused_as_two_stream_does(
 
 
 def test_epochs_of_the_networks(script: ModuleType, tmp_path: Path, requires: Any) -> None:
-    """As many steps on Tennis7's 294 training clips as on UT-Interaction's 83, within a tenth."""
+    """Tennis7's clips, three and a half times as many, are gone through half as often."""
     trainings = sys.modules["trainings"]
     requires("efficientnet_lite_pytorch")
-    steps = {}
-    for data, n_clips in (("ut_interaction", 83), ("tennis7", 294)):
+    epochs = {}
+    for data in ("ut_interaction", "tennis7"):
         made = trainings.Training(data, 0, tmp_path, tmp_path, 1).factories()
         recipes = {name: make().settings()["recipe"] for name, make in made.items()}
         assert {recipe["size"] for recipe in recipes.values()} == {112}
-        steps[data] = [r["epochs"] * n_clips / r["batch_size"] for r in recipes.values()]
-    np.testing.assert_allclose(steps["tennis7"], steps["ut_interaction"], rtol=0.1)
+        epochs[data] = [recipe["epochs"] for recipe in recipes.values()]
+    assert [2 * n for n in epochs["tennis7"]] == epochs["ut_interaction"]
 
 
 def test_on_a_gpu_all_folds_stand_in_for_the_split(
