@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -63,6 +63,15 @@ def empty(*shape: int, kind: DTypeLike = np.float32) -> np.ndarray:
     whole = np.empty(size + 3 * WIDTH, kind)
     whole[:WIDTH] = whole[WIDTH + size :] = 0
     return whole[WIDTH : WIDTH + size].reshape(shape)
+
+
+@njit(cache=True, nogil=True)
+def planes(n_planes: int, n_rows: int, n_columns: int) -> np.ndarray:
+    """Planes of float32, not filled, for kernels, with room behind the last as `empty` has it."""
+    size = n_planes * n_rows * n_columns
+    whole = np.empty(size + 2 * WIDTH, np.float32)
+    whole[size:] = 0
+    return whole[:size].reshape((n_planes, n_rows, n_columns))
 
 
 @register_model(LanesType)

@@ -35,6 +35,8 @@ class Stages:
 class _Block:
     """One timed block."""
 
+    __slots__ = ("name", "stages", "start")
+
     def __init__(self, stages: Stages, name: str) -> None:
         self.stages = stages
         self.name = name

@@ -173,7 +173,8 @@ def fill_equations(
         else:
             w0, w1, w2, w3 = near_x * near_y, far_x * near_y, near_x * far_y, far_x * far_y
             at_x, at_y = clip(floor_x, nought, edge_x), clip(floor_y, nought, edge_y)
-            r0 = _gather_four(second, 0, at_y, at_x, n_columns, w0, w1, w2, w3)
+            # 0 * plane: for a literal the function would be compiled once more.
+            r0 = _gather_four(second, 0 * plane, at_y, at_x, n_columns, w0, w1, w2, w3)
             r1 = _gather_four(second, plane, at_y, at_x, n_columns, w0, w1, w2, w3)
             r2 = _gather_four(second, 2 * plane, at_y, at_x, n_columns, w0, w1, w2, w3)
             r3 = _gather_four(second, 3 * plane, at_y, at_x, n_columns, w0, w1, w2, w3)

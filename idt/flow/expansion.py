@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from idt import lanes
-from idt.flow.resize import mix_rows, stretch_row
+from idt.flow.resize import lay_out, mix_rows, stretch_row
 from idt.lanes import WIDTH, fill, load, store
 from idt.pyramid import Scale, bilinear_positions
 
@@ -139,7 +139,10 @@ def _blur_and_resize(
     fraction_x: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Gaussian blur, then bilinear interpolation; only the rows that are needed are blurred."""
+    """Gaussian blur, then bilinear interpolation; only the rows that are needed are blurred.
+
+    `out` has room behind it for lanes.
+    """
     n_rows, n_columns = padded.shape[0], padded.shape[1] - 2 * margin
     blurred = np.empty(n_rows * n_columns + WIDTH, np.float32)
     _blur_rows(padded, margin, taps, blurred)
@@ -148,8 +151,9 @@ def _blur_and_resize(
             _blur_column(blurred, n_rows, n_columns, taps, y, out[y])
         return
     row = np.empty(n_columns + WIDTH, np.float32)
+    positions = lay_out(left, fraction_x, n_columns)
     # The lower one of two stretched rows is often the upper one of the next two.
-    stretched = np.empty((2, out.shape[1]), np.float32)
+    stretched = np.empty((2, positions.shape[1]), np.float32)
     held = np.array([-1, -1])
     for y in range(out.shape[0]):
         for r in range(2):
@@ -158,17 +162,15 @@ def _blur_and_resize(
                 continue
             held[r] = wanted
             if r == 0 and held[1] == wanted:
-                for x in range(out.shape[1]):
-                    stretched[0, x] = stretched[1, x]
+                stretched[0] = stretched[1]
                 continue
             _blur_column(blurred, n_rows, n_columns, taps, wanted, row)
-            row[n_columns] = row[n_columns - 1]
-            stretch_row(row, left, fraction_x, stretched[r])
+            stretch_row(row, positions, stretched[r])
         mix_rows(stretched[0], stretched[1], fraction_y[y], np.float32(1), out[y])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _filter_columns(image: np.ndarray, filters: np.ndarray, y: int, rows: np.ndarray) -> None:
+def _filter_columns(image: np.ndarray, y: int, rows: np.ndarray) -> None:
     """Apply g, y g and y^2 g along the columns for one row, into `rows`, with margins.
 
     `image` has `POLYNOMIAL_RADIUS` rows of margin, `rows` as many columns.
@@ -176,15 +178,15 @@ def _filter_columns(image: np.ndarray, filters: np.ndarray, y: int, rows: np.nda
     n_columns, pitch = image.shape[1], rows.shape[1]
     middle = (y + POLYNOMIAL_RADIUS) * n_columns
     for x in range(0, n_columns, WIDTH):
-        smooth = fill(filters[0, 0]) * load(image, middle + x)
+        smooth = fill(FILTERS[0, 0]) * load(image, middle + x)
         slope = curve = fill(np.float32(0))
         for k in range(1, POLYNOMIAL_RADIUS + 1):
             above = load(image, middle - k * n_columns + x)
             below = load(image, middle + k * n_columns + x)
             both = above + below
-            smooth = smooth + fill(filters[0, k]) * both
-            slope = slope + fill(filters[1, k]) * (below - above)
-            curve = curve + fill(filters[2, k]) * both
+            smooth = smooth + fill(FILTERS[0, k]) * both
+            slope = slope + fill(FILTERS[1, k]) * (below - above)
+            curve = curve + fill(FILTERS[2, k]) * both
         store(rows, POLYNOMIAL_RADIUS + x, smooth)
         store(rows, POLYNOMIAL_RADIUS + pitch + x, slope)
         store(rows, POLYNOMIAL_RADIUS + 2 * pitch + x, curve)
@@ -196,80 +198,80 @@ def _filter_columns(image: np.ndarray, filters: np.ndarray, y: int, rows: np.nda
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _filter_smooth(
-    row: np.ndarray,
-    filters: np.ndarray,
-    entries: np.ndarray,
-    x1: np.ndarray,
-    x2: np.ndarray,
-    mean: np.ndarray,
-) -> None:
+def _filter_smooth(row: np.ndarray, x1: np.ndarray, x2: np.ndarray, mean: np.ndarray) -> None:
     """Coefficients of x and x^2 along a row with 7 columns of margin, and the mean's share."""
-    e11, e03, e33 = entries[0], entries[1], entries[2]
+    e11, e03, e33 = INVERSE_ENTRIES[0], INVERSE_ENTRIES[1], INVERSE_ENTRIES[2]
     for x in range(len(x1)):
-        b1 = np.float64(filters[0, 0] * row[x + 7])
+        b1 = np.float64(FILTERS[0, 0] * row[x + 7])
         b2 = 0.0
         b4 = 0.0
         for k in range(1, 8):
             right, left = row[x + 7 + k], row[x + 7 - k]
             both = np.float64(right + left)
-            b1 += filters[0, k] * both
-            b4 += filters[2, k] * both
-            b2 += filters[1, k] * (right - left)
+            b1 += FILTERS[0, k] * both
+            b4 += FILTERS[2, k] * both
+            b2 += FILTERS[1, k] * (right - left)
         x1[x] = b2 * e11
         x2[x] = b1 * e03 + b4 * e33
         mean[x] = b1 * e03
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _filter_slope(
-    row: np.ndarray, filters: np.ndarray, entries: np.ndarray, y1: np.ndarray, xy: np.ndarray
-) -> None:
+def _filter_slope(row: np.ndarray, y1: np.ndarray, xy: np.ndarray) -> None:
     """Coefficients of y and x y along a row of slopes with 7 columns of margin."""
-    e11, e55 = entries[0], entries[3]
+    e11, e55 = INVERSE_ENTRIES[0], INVERSE_ENTRIES[3]
     for x in range(len(y1)):
-        b3 = np.float64(filters[0, 0] * row[x + 7])
+        b3 = np.float64(FILTERS[0, 0] * row[x + 7])
         b6 = 0.0
         for k in range(1, 8):
             right, left = row[x + 7 + k], row[x + 7 - k]
-            b3 += filters[0, k] * (right + left)
-            b6 += filters[1, k] * (right - left)
+            b3 += FILTERS[0, k] * (right + left)
+            b6 += FILTERS[1, k] * (right - left)
         y1[x] = b3 * e11
         xy[x] = b6 * e55
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _filter_curve(
-    row: np.ndarray, filters: np.ndarray, e33: float, mean: np.ndarray, y2: np.ndarray
-) -> None:
+def _filter_curve(row: np.ndarray, mean: np.ndarray, y2: np.ndarray) -> None:
     """Coefficient of y^2 along a row of curvatures with 7 columns of margin."""
+    e33 = INVERSE_ENTRIES[2]
     for x in range(len(y2)):
-        b5 = np.float64(filters[0, 0] * row[x + 7])
+        b5 = np.float64(FILTERS[0, 0] * row[x + 7])
         for k in range(1, 8):
-            b5 += filters[0, k] * (row[x + 7 + k] + row[x + 7 - k])
+            b5 += FILTERS[0, k] * (row[x + 7 + k] + row[x + 7 - k])
         y2[x] = mean[x] + b5 * e33
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _expand_polynomial(
-    image: np.ndarray,
-    filters: np.ndarray,
-    entries: np.ndarray,
+def _expand_level(
+    padded: np.ndarray,
+    margin: int,
+    taps: np.ndarray,
+    top: np.ndarray,
+    fraction_y: np.ndarray,
+    left: np.ndarray,
+    fraction_x: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Coefficients y, x, yy, xx, xy of the local quadratic; `image` has 7 rows of margin."""
+    """Coefficients y, x, yy, xx, xy of the local quadratics of a frame blurred and resized."""
     n_rows, n_columns = out.shape[1:]
+    image = lanes.planes(1, n_rows + 2 * POLYNOMIAL_RADIUS, n_columns)[0]
+    inner = image[POLYNOMIAL_RADIUS : POLYNOMIAL_RADIUS + n_rows]
+    _blur_and_resize(padded, margin, taps, top, fraction_y, left, fraction_x, inner)
+    for k in range(POLYNOMIAL_RADIUS):
+        image[k] = inner[0]
+        image[POLYNOMIAL_RADIUS + n_rows + k] = inner[n_rows - 1]
     # Columns are filtered a row ahead: numbers just written come back slowly at other offsets.
     ahead = np.empty((2, 3, n_columns + 2 * POLYNOMIAL_RADIUS + WIDTH), np.float32)
     mean = np.empty(n_columns, np.float64)
-    _filter_columns(image, filters, 0, ahead[0])
-    for y in range(n_rows):
+    for y in range(-1, n_rows):
         if y + 1 < n_rows:
-            _filter_columns(image, filters, y + 1, ahead[(y + 1) % 2])
-        rows = ahead[y % 2]
-        _filter_smooth(rows[0], filters, entries, out[1, y], out[3, y], mean)
-        _filter_slope(rows[1], filters, entries, out[0, y], out[4, y])
-        _filter_curve(rows[2], filters, entries[2], mean, out[2, y])
+            _filter_columns(image, y + 1, ahead[(y + 1) % 2])
+        if y >= 0:
+            rows = ahead[y % 2]
+            _filter_smooth(rows[0], out[1, y], out[3, y], mean)
+            _filter_slope(rows[1], out[0, y], out[4, y])
+            _filter_curve(rows[2], mean, out[2, y])
 
 
 def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
@@ -295,14 +297,9 @@ def expand(grey: np.ndarray, levels: list[Scale]) -> list[np.ndarray]:
     _pad_columns(grey, margin, image)
     expansions = []
     for level, taps in zip(levels, kernels, strict=True):
-        padded = lanes.empty(level.height + 2 * POLYNOMIAL_RADIUS, level.width)
-        inner = padded[POLYNOMIAL_RADIUS:-POLYNOMIAL_RADIUS]
-        top, fraction_y = bilinear_positions(grey.shape[0], level.height)
-        left, fraction_x = bilinear_positions(grey.shape[1], level.width)
-        _blur_and_resize(image, margin, taps, top, fraction_y, left, fraction_x, inner)
-        padded[:POLYNOMIAL_RADIUS] = inner[0]
-        padded[-POLYNOMIAL_RADIUS:] = inner[-1]
+        rows = bilinear_positions(grey.shape[0], level.height)
+        columns = bilinear_positions(grey.shape[1], level.width)
         expansion = lanes.empty(5, level.height, level.width)
-        _expand_polynomial(padded, FILTERS, INVERSE_ENTRIES, expansion)
+        _expand_level(image, margin, taps, *rows, *columns, expansion)
         expansions.append(expansion)
     return expansions

@@ -20,9 +20,9 @@ from idt.flow.equations import fill_equations
 from idt.flow.expansion import expand, gaussian_kernel
 from idt.flow.median import filter_median
 from idt.flow.pair import check_pair
-from idt.flow.resize import resize_flow
+from idt.flow.resize import resize_planes
 from idt.lanes import WIDTH, fill, load, store
-from idt.pyramid import SCALE_STEP, scales
+from idt.pyramid import SCALE_STEP, bilinear_positions, scales
 
 WINDOW_RADIUS = 5  # pixels; the reference's averaging window of 10 has 11 taps
 WINDOW_SIGMA = 1.5  # pixels; 0.3 of the radius, as OpenCV has it
@@ -31,11 +31,13 @@ RING_ROWS = 16  # rows of equations that are kept, at least the window's 11
 ITERATIONS = 2
 REGULARISER = 1e-3  # added to the determinant
 BORDER_WEIGHTS = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)  # outermost first
+WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
+NO_FLOW = np.empty((2, 0, 0), np.float32)  # what the coarsest level starts from
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _average_rows(
-    ring: np.ndarray, y: int, n_rows: int, taps: np.ndarray, padded: np.ndarray, out: np.ndarray
+    ring: np.ndarray, y: int, n_rows: int, padded: np.ndarray, out: np.ndarray
 ) -> None:
     """Average the normal equations of rows y and y + 1 over a Gaussian window.
 
@@ -46,8 +48,8 @@ def _average_rows(
     pitch, width = padded.shape[1], ring.shape[2]
     n_columns = pitch - 2 * MARGIN
     last, step = n_rows - 1, 5 * width
-    t0, t1, t2 = fill(taps[0]), fill(taps[1]), fill(taps[2])
-    t3, t4, t5 = fill(taps[3]), fill(taps[4]), fill(taps[5])
+    t0, t1, t2 = fill(WINDOW_TAPS[0]), fill(WINDOW_TAPS[1]), fill(WINDOW_TAPS[2])
+    t3, t4, t5 = fill(WINDOW_TAPS[3]), fill(WINDOW_TAPS[4]), fill(WINDOW_TAPS[5])
     place_0, place_1 = max(y - 5, 0) % RING_ROWS * step, max(y - 4, 0) % RING_ROWS * step
     place_2, place_3 = max(y - 3, 0) % RING_ROWS * step, max(y - 2, 0) % RING_ROWS * step
     place_4, place_5 = max(y - 1, 0) % RING_ROWS * step, y % RING_ROWS * step
@@ -84,7 +86,7 @@ def _average_rows(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _solve_row(equations: np.ndarray, regulariser: float, u: np.ndarray, v: np.ndarray) -> None:
+def _solve_row(equations: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
     """Flow (u, v) of a row out of its averaged normal equations, (5, columns or more)."""
     n_columns = len(u)
     s11, s12, s22 = equations[0], equations[1], equations[2]
@@ -92,43 +94,50 @@ def _solve_row(equations: np.ndarray, regulariser: float, u: np.ndarray, v: np.n
     for x in range(n_columns):
         g11, g12, g22 = np.float64(s11[x]), np.float64(s12[x]), np.float64(s22[x])
         h1, h2 = np.float64(t1[x]), np.float64(t2[x])
-        inverse = 1.0 / (g11 * g22 - g12 * g12 + regulariser)
+        inverse = 1.0 / (g11 * g22 - g12 * g12 + REGULARISER)
         u[x] = (g11 * h2 - g12 * h1) * inverse
         v[x] = (g22 * h1 - g12 * h2) * inverse
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _weigh_border(border: np.ndarray, n: int, out: np.ndarray) -> None:
+def _weigh_border(n: int, out: np.ndarray) -> None:
     """Weights of n rows or columns: those of the border at both ends, 1 between them."""
     out[:] = 1
-    for k in range(min(len(border), n)):
-        out[k] *= border[k]
-        out[n - 1 - k] *= border[k]
+    for k in range(min(len(BORDER_WEIGHTS), n)):
+        out[k] *= BORDER_WEIGHTS[k]
+        out[n - 1 - k] *= BORDER_WEIGHTS[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _solve_level(
     first: np.ndarray,
     second: np.ndarray,
-    border: np.ndarray,
-    taps: np.ndarray,
-    regulariser: float,
-    flow: np.ndarray,
+    coarser: np.ndarray,
+    top: np.ndarray,
+    fraction_y: np.ndarray,
+    left: np.ndarray,
+    fraction_x: np.ndarray,
+    out: np.ndarray,
 ) -> None:
-    """Renew the flow of a level as often as it takes.
+    """Flow of a level from that of a coarser one, which has no rows where there is none.
 
     The equations of a row are made before its flow is overwritten and kept for as many rows as the
     window needs, so that they never leave the cache.
     """
-    n_rows, n_columns = flow.shape[1:]
+    n_rows, n_columns = out.shape[1:]
+    flow = lanes.planes(2, n_rows, n_columns)
+    if coarser.shape[1] == 0:
+        flow[:] = 0
+    else:
+        resize_planes(coarser, top, fraction_y, left, fraction_x, SCALE_STEP, flow)
     width = (n_columns + WIDTH - 1) // WIDTH * WIDTH
     ring = np.empty((RING_ROWS, 5, width), np.float32)
     averaged = np.empty((2, 5, width), np.float32)
     windows = np.empty((3, width // WIDTH), np.float32)
     padded = np.empty((2, n_columns + 2 * MARGIN), np.float32)
     weight_x, weight_y = np.empty(width, np.float32), np.empty(n_rows, np.float32)
-    _weigh_border(border, n_columns, weight_x)
-    _weigh_border(border, n_rows, weight_y)
+    _weigh_border(n_columns, weight_x)
+    _weigh_border(n_rows, weight_y)
     for _ in range(ITERATIONS):
         for y in range(0, n_rows, 2):
             ahead = y + WINDOW_RADIUS if y > 0 else 0
@@ -144,12 +153,11 @@ def _solve_level(
                     windows,
                     ring[v % RING_ROWS],
                 )
-            _average_rows(ring, y, n_rows, taps, padded, averaged)
+            _average_rows(ring, y, n_rows, padded, averaged)
             for r in range(min(2, n_rows - y)):
-                _solve_row(averaged[r], regulariser, flow[0, y + r], flow[1, y + r])
-
-
-WINDOW_TAPS = gaussian_kernel(2 * WINDOW_RADIUS + 1, WINDOW_SIGMA)[WINDOW_RADIUS:]
+                _solve_row(averaged[r], flow[0, y + r], flow[1, y + r])
+    for c in range(2):
+        filter_median(flow[c], out[c])
 
 
 def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[np.ndarray]:
@@ -166,18 +174,14 @@ def flow_pyramid(previous: list[np.ndarray], current: list[np.ndarray]) -> list[
         Median-filtered flow per level as planes (dx, dy), in that level's pixels per frame.
     """
     flows: list[np.ndarray] = []
+    flow = NO_FLOW
     for first, second in zip(reversed(previous), reversed(current), strict=True):
         n_rows, n_columns = first.shape[1:]
-        if flows:
-            flow = resize_flow(flows[-1], n_rows, n_columns, factor=float(SCALE_STEP))
-        else:
-            flow = lanes.empty(2, n_rows, n_columns)
-            flow[:] = 0
-        _solve_level(first, second, BORDER_WEIGHTS, WINDOW_TAPS, REGULARISER, flow)
-        solved = lanes.empty(2, n_rows, n_columns)
-        for c in range(2):
-            filter_median(flow[c], solved[c])
-        flows.append(solved)
+        rows = bilinear_positions(flow.shape[1] or n_rows, n_rows)
+        columns = bilinear_positions(flow.shape[2] or n_columns, n_columns)
+        coarser, flow = flow, lanes.empty(2, n_rows, n_columns)
+        _solve_level(first, second, coarser, *rows, *columns, flow)
+        flows.append(flow)
     return flows[::-1]
 
 

@@ -234,6 +234,30 @@ def _add_normalised(
                 fetch(out, ahead + k)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pool(
+    bins: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    first: np.ndarray,
+    left: np.ndarray,
+    order: np.ndarray,
+    sums: np.ndarray,
+    begins: np.ndarray,
+    patch_size: int,
+    n_cells: int,
+    n_rest: int,
+    rootl1: bool,
+    out: np.ndarray,
+) -> None:
+    """Add the windows' normalised histograms to the rows of `out`; see `pool`."""
+    n_windows = len(left)
+    strips = np.empty((n_windows, n_cells + 1, n_cells, N_DIRECTIONS), np.float32)
+    rest_strips = np.empty((n_windows * n_rest, n_cells + 1, n_cells), np.float32)
+    _cut_strips(bins, low, high, first, left, patch_size, strips, rest_strips)
+    _add_normalised(strips, rest_strips, order, sums, begins, rootl1, out)
+
+
 def pool(
     votes: Votes,
     n_bins: int,
@@ -267,26 +291,18 @@ def pool(
     check_bins(n_bins)
     if normalise not in ("rootl1", "l2"):
         raise ValueError(f"normalise must be 'rootl1' or 'l2', got {normalise!r}; choose one")
-    n_rest = n_bins - N_DIRECTIONS
-    n_windows = len(windows.left)
-    strips = np.empty((n_windows, n_cells + 1, n_cells, N_DIRECTIONS), np.float32)
-    rest_strips = np.empty((n_windows * n_rest, n_cells + 1, n_cells), np.float32)
-    _cut_strips(
+    _pool(
         votes.bin,
         votes.low,
         votes.high,
         windows.first,
         windows.left,
-        windows.patch_size,
-        strips,
-        rest_strips,
-    )
-    _add_normalised(
-        strips,
-        rest_strips,
         windows.order,
         windows.sums,
         windows.begins,
+        windows.patch_size,
+        n_cells,
+        n_bins - N_DIRECTIONS,
         normalise == "rootl1",
         out.reshape(-1, out.shape[2]),
     )

@@ -170,7 +170,7 @@ def _average_patch(
         if sample < PATCH - 1:
             _put_column(column, sample % CELL, sample // CELL, cells)
         if sample > 0 and sample % CELL == 0:
-            _put_column(column, CELL, sample // CELL - 1, cells)
+            _put_column(column, sample % CELL + CELL, sample // CELL - 1, cells)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
