@@ -222,16 +222,15 @@ def _motion(stored: Stored, clip: Clip, view: View, cutting: Cutting) -> Iterato
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
     with open_stored(stored.flow, "flow") as kept:
         for forward, backward in zip(clip.fields, clip.backward, strict=True):
-            fields = _read_flow(kept, forward, slice(0, 2), cutting.bound)
+            levels, bounds = _read_flow(kept, forward, slice(0, 2), cutting.bound)
             if len(backward):
                 if kept.shape[-1] < 4:
                     raise ValueError(
                         f"stored must have flow backward, got none for {stored.video}; give "
                         "`store` flow with backward=True"
                     )
-                away = _read_flow(kept, backward, slice(2, 4), cutting.bound)
-                fields = tuple(np.concatenate(both) for both in zip(fields, away, strict=True))
-            levels, bounds = fields
+                away, of_away = _read_flow(kept, backward, slice(2, 4), cutting.bound)
+                levels, bounds = np.concatenate([levels, away]), np.concatenate([bounds, of_away])
             if clip.along_paths:  # which may leave the box
                 motion = optical.follow(optical.dequantise(levels, bound=bounds))[:, *view.box]
             else:

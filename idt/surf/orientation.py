@@ -131,7 +131,7 @@ def _sample_haar(
     wavelet = 2 * half
     weight = np.float32(1) / np.float32(half * wavelet)
     columns, rows = places[0], places[1]
-    one = np.int64(1)  # for a literal the function would be compiled once more
+    one = int(np.int64(1))  # for a literal the function would be compiled once more
     begin_x, end_x = _place_samples(keypoint[0], scale, wavelet, pitch, one, columns)
     begin_y, end_y = _place_samples(keypoint[1], scale, wavelet, n_rows, pitch, rows)
     # Unsigned, so that no index is tested for counting from the end.
