@@ -184,7 +184,7 @@ def test_networks_are_trained_once_and_told_by_seed_and_as_their_mean(
         assert float(mean["accuracy"]) == pytest.approx(both, abs=1e-4)
         assert float(mean["low"]) <= float(mean["accuracy"]) <= float(mean["high"])
         assert "chance 0.500, p = " in first["setting"]
-        assert mean["setting"].startswith("mean of 2 seeds, p = ")
+        assert mean["setting"].startswith("mean of 2 seeds, chance 0.500, p = ")
     seconds = [float(found[name, "0"]["seconds"]) for name in ("spatial", "temporal")]
     assert float(found["late-fusion", "0"]["seconds"]) == pytest.approx(sum(seconds), abs=0.11)
     assert told_in(runs) == [
