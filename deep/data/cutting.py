@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
-import h5py
 import numpy as np
 
 from deep import flow as optical
 from deep.clips import Clip
-from deep.data.storing import Stored, open_stored
+from deep.data.resampling import mean_levels, resample
+from deep.data.storing import Stored, read_images
 
 CROPS = ("jitter", "corners", "random")
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)  # of the shorter side, Wang et al., ECCV 2016, section 4.1
@@ -32,10 +31,9 @@ class View:
     own_size: bool = False
 
     @property
-    def box(self) -> tuple[slice, slice]:
-        """Rows and columns of the box."""
-        bottom, right = self.top + self.height, self.left + self.width
-        return slice(self.top, bottom), slice(self.left, right)
+    def box(self) -> tuple[int, int, int, int]:
+        """Top, left, height and width in pixels."""
+        return self.top, self.left, self.height, self.width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +130,9 @@ def read_clip(
     clip
         Which frames and fields.
     view
-        Which part of them. A box of another size than the input is resized (bilinear when it grows,
-        by area when it shrinks), flow without change of its values: a pixel per frame stays a pixel
-        of the stored video.
+        Which part of them. A side of another length than the input's is resized (linearly when it
+        grows, by area when it shrinks), flow without change of its values: a pixel per frame stays
+        a pixel of the stored video.
     cutting
         Input size and mean subtraction.
 
@@ -149,18 +147,19 @@ def read_clip(
     size = (view.height, view.width) if view.own_size else (cutting.size, cutting.size)
     n_segments, n_images = clip.frames.shape
     rgb = np.empty((n_segments, 3, n_images, *size), np.float32)
-    with open_stored(stored.frames, "frames") as kept:
-        for segment, image in np.ndindex(n_segments, n_images):
-            pixels = _resized(kept[clip.frames[segment, image]][view.box], size)
-            rgb[segment, :, image] = pixels.transpose(2, 0, 1) / np.float32(255)
+    images, _ = read_images(stored.frames, "frames", clip.frames.ravel())
+    gains = np.full((n_images, 3), 1 / 255, np.float32)
+    for segment, shown in enumerate(np.split(images, n_segments)):
+        resample(shown, rgb[segment], box=view.box, flip=view.flip, gains=gains, offsets=0 * gains)
     n_fields = clip.fields.shape[1] + clip.backward.shape[1]
     if not n_fields:
-        return mirrored(rgb, None) if view.flip else (rgb, None)
+        return rgb, None
     flow = np.empty((n_segments, 2, n_fields, *size), np.float32)
-    for segment, motion in enumerate(_motion(stored, clip, view, cutting)):
-        for time, field in enumerate(motion):
-            flow[segment, :, time] = _resized(field, size).transpose(2, 0, 1)
-    return mirrored(rgb, flow) if view.flip else (rgb, flow)
+    for segment, (forward, backward) in enumerate(zip(clip.fields, clip.backward, strict=True)):
+        _cut_flow(stored, forward, view, cutting, flow[segment], along_paths=clip.along_paths)
+        if len(backward):
+            _cut_flow(stored, backward, view, cutting, flow[segment], at=len(forward), channel=2)
+    return rgb, flow
 
 
 def grid_views(stored: Stored, size: int, n: int) -> list[View]:
@@ -216,51 +215,53 @@ def _corners(height: int, width: int) -> list[tuple[int, int]]:
     return [(0, 0), (0, width), (height, 0), (height, width), (height // 2, width // 2)]
 
 
-def _motion(stored: Stored, clip: Clip, view: View, cutting: Cutting) -> Iterator[np.ndarray]:
-    """Flow of each chunk in a view's box, float32 (time, row, column, 2), forward then backward."""
+def _cut_flow(
+    stored: Stored,
+    indices: np.ndarray,
+    view: View,
+    cutting: Cutting,
+    out: np.ndarray,
+    *,
+    at: int = 0,
+    channel: int = 0,
+    along_paths: bool = False,
+) -> None:
+    """Cut fields, whose first component is `channel`, into the times of a chunk from `at` on."""
     if stored.flow is None:
         raise ValueError(f"stored must have flow, got none for {stored.video}; give `store` flow")
-    with open_stored(stored.flow, "flow") as kept:
-        for forward, backward in zip(clip.fields, clip.backward, strict=True):
-            levels, bounds = _read_flow(kept, forward, slice(0, 2), cutting.bound)
-            if len(backward):
-                if kept.shape[-1] < 4:
-                    raise ValueError(
-                        f"stored must have flow backward, got none for {stored.video}; give "
-                        "`store` flow with backward=True"
-                    )
-                away, of_away = _read_flow(kept, backward, slice(2, 4), cutting.bound)
-                levels, bounds = np.concatenate([levels, away]), np.concatenate([bounds, of_away])
-            if clip.along_paths:  # which may leave the box
-                motion = optical.follow(optical.dequantise(levels, bound=bounds))[:, *view.box]
-            else:
-                motion = optical.dequantise(levels[:, *view.box], bound=bounds)
-            if cutting.subtract_mean:  # of the whole fields
-                means = np.array([cv2.mean(field)[:2] for field in levels])[:, None, None]
-                motion -= optical.dequantise(means, bound=bounds)
-            yield motion
-
-
-def _resized(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A box (row, column, channel) brought to rows and columns of `size`."""
-    if box.shape[:2] == size:
-        return box
-    shrinks = box.shape[0] > size[0] or box.shape[1] > size[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(box, size[::-1], interpolation=method)
-
-
-def _slab(dataset: h5py.Dataset, indices: np.ndarray) -> np.ndarray:
-    """Read rows of a dataset in one piece; indices may repeat."""
-    first = int(indices.min())
-    return dataset[first : int(indices.max()) + 1][indices - first]
-
-
-def _read_flow(
-    kept: h5py.Dataset, indices: np.ndarray, channels: slice, bound: float | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read fields as levels, uint8 (time, row, column, 2), and bounds that go with them."""
-    levels = _slab(kept, indices)[..., channels]
-    if bound is not None:
-        return levels, np.full((len(levels), 1, 1, 2), bound, np.float32)
-    return levels, _slab(kept.file["bounds"], indices)[:, None, None, channels]
+    levels, layout = read_images(stored.flow, "flow", indices)
+    components = slice(channel, channel + 2)
+    if layout.shape[3] < components.stop:
+        raise ValueError(
+            f"stored must have flow backward, got none for {stored.video}; give `store` flow with "
+            "backward=True"
+        )
+    if cutting.bound is not None:
+        bounds = np.full((len(levels), 2), cutting.bound, np.float32)
+    elif layout.bounds is not None:
+        bounds = layout.bounds[indices, components]
+    else:
+        raise ValueError(
+            f"flow of {stored.video} must have bounds of each field, got none; give the bound that "
+            "it was stored with"
+        )
+    gains = bounds / np.float32(optical.LEVELS)
+    offsets = 0 * gains
+    if cutting.subtract_mean:
+        offsets = (optical.ZERO - mean_levels(levels, channel)) * gains
+    zero = optical.ZERO
+    if along_paths:  # which may leave the box
+        fields = optical.dequantise(levels[..., components], bound=bounds[:, None, None])
+        levels, channel, zero, gains = optical.follow(fields), 0, 0, np.ones_like(gains)
+    sides = np.array([-1, 1] if view.flip else [1, 1], np.float32)
+    resample(
+        levels,
+        out,
+        box=view.box,
+        flip=view.flip,
+        gains=gains * sides,
+        offsets=offsets * sides,
+        zero=zero,
+        channel=channel,
+        at=at,
+    )

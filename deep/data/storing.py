@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +170,7 @@ def read_frames(stored: Stored, n_frames: int) -> np.ndarray:
         RGB in [0, 1] at the stored size.
     """
     middles = (np.arange(n_frames) + 0.5) * stored.n_frames / n_frames
-    with open_stored(stored.frames, "frames") as kept:
-        images = np.stack([kept[int(index)] for index in middles])
+    images, _ = read_images(stored.frames, "frames", middles.astype(np.intp))
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) / np.float32(255)
 
 
@@ -248,6 +247,74 @@ def _key(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the images of a file that `store` wrote stand in it.
+
+    Attributes
+    ----------
+    shape
+        Image, row, column and channel; a byte each.
+    places : ndarray of int64, shape (image,)
+        Bytes from the start of the file.
+    bounds : ndarray of float32, shape (image, channel), or None
+        Of flow whose fields have bounds of their own.
+    """
+
+    shape: tuple[int, int, int, int]
+    places: np.ndarray
+    bounds: np.ndarray | None
+
+
+def read_images(path: Path, name: str, indices: np.ndarray) -> tuple[np.ndarray, Layout]:
+    """Read images of what `store` wrote, ``frames`` or ``flow``.
+
+    HDF5 tells once where they stand; after that they are read from there, which takes no lock.
+
+    Returns
+    -------
+    ndarray of uint8, shape (index, row, column, channel)
+        In the order of `indices`, which may repeat.
+    Layout
+        Of the file.
+
+    Raises
+    ------
+    ValueError
+        It is broken; the message says what to do.
+    """
+    with _whole_or_told(path):
+        state = path.stat()
+        layout = _layout(path, name, state.st_size, state.st_mtime_ns)
+        images = np.empty((len(indices), *layout.shape[1:]), np.uint8)
+        with path.open("rb", buffering=0) as file:
+            for image, place in zip(images, layout.places[indices], strict=True):
+                file.seek(place)
+                if file.readinto(image.data) != image.size:
+                    raise BrokenArrayError(f"{name} end too early")
+        return images, layout
+
+
+@lru_cache(maxsize=8192)
+def _layout(path: Path, name: str, size: int, changed_ns: int) -> Layout:
+    """Ask HDF5 for the layout of a file, once as long as its size and time of change stay."""
+    with open_stored(path, name) as kept:
+        n_images, n_bytes = len(kept), int(np.prod(kept.shape[1:]))
+        if kept.chunks is None:
+            places = kept.id.get_offset() + n_bytes * np.arange(n_images)
+        elif kept.chunks == (1, *kept.shape[1:]):
+            chunks = (kept.id.get_chunk_info_by_coord((k, 0, 0, 0)) for k in range(n_images))
+            places = np.array([chunk.byte_offset for chunk in chunks])
+        else:
+            raise BrokenArrayError(f"{name} are stored in pieces of {kept.chunks}")
+        bounds = None
+        if "bounds" in kept.file:
+            bounds = dataset(kept.file, "bounds")[:]
+            if bounds.shape != (n_images, kept.shape[3]):
+                raise BrokenArrayError(f"bounds are {bounds.shape}")
+        return Layout(kept.shape, places, bounds)
+
+
 @contextmanager
 def open_stored(path: Path, name: str) -> Iterator[h5py.Dataset]:
     """Open what `store` wrote, ``frames`` or ``flow``: uint8 (frame, row, column, channel).
@@ -257,12 +324,18 @@ def open_stored(path: Path, name: str) -> Iterator[h5py.Dataset]:
     ValueError
         It is broken; the message says what to do.
     """
+    with _whole_or_told(path), open_hdf5(path) as opened:
+        kept = dataset(opened, name)
+        if kept.dtype != np.uint8 or kept.ndim != 4 or not kept.size:
+            raise BrokenArrayError(f"{name} are {kept.dtype} {kept.shape}")
+        yield kept
+
+
+@contextmanager
+def _whole_or_told(path: Path) -> Iterator[None]:
+    """Turn what a broken file sets off into an error that says what to do."""
     try:
-        with open_hdf5(path) as opened:
-            kept = dataset(opened, name)
-            if kept.dtype != np.uint8 or kept.ndim != 4 or not kept.size:
-                raise BrokenArrayError(f"{name} are {kept.dtype} {kept.shape}")
-            yield kept
+        yield
     except (OSError, RuntimeError, BrokenArrayError) as error:
         raise ValueError(
             f"{str(path)!r} must be what was stored of a video, got a broken file ({error}); "

@@ -63,8 +63,11 @@ def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(dask, share
         os.kill(workers[0].pid, signal.SIGKILL)
         told += map(json.loads, process.stdout)
     assert process.returncode == 0
-    assert {each.get("state") for each in told[:-1]} == {"done"}
-    assert told[-1]["made"] == len(clips) == 5
+    # A file is there although the worker that wrote it was killed before it could say so.
+    states = [each["state"] for each in told[:-1]]
+    assert set(states) <= {"done", "kept"}
+    assert len(states) == len(clips) == 5
+    assert told[-1]["made"] == states.count("done") > 0
     options = ExtractOptions.preset("fast", track_length=5)
     for clip in clips:
         Extraction(clip, options=options, stop=10).save(tmp_path / "local.h5")

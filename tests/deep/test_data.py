@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -299,6 +300,27 @@ def test_errors(coordinates: Stored, tmp_path: Path) -> None:
     clip = ClipSpec(stack=2).at(1, 1, n_frames=12)
     with pytest.raises(ValueError, match=r"stored must have flow, got none for v\.avi"):
         read_clip(frames_only, clip, WHOLE, Cutting())
+    with pytest.raises(ValueError, match=r"must have bounds of each field, got none; give the bou"):
+        read_clip(coordinates, clip, WHOLE, Cutting(bound=None))
+
+
+def test_a_file_that_breaks_while_in_use_is_told(coordinates: Stored) -> None:
+    assert coordinates.flow is not None
+    clip = ClipSpec(stack=2).at(6, 1, n_frames=12)
+    whole, state = coordinates.flow.read_bytes(), coordinates.flow.stat()
+    before = read_clip(coordinates, clip, WHOLE, Cutting(size=32))
+    coordinates.flow.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"flow\.h5' must be what was stored .*; delete it and"
+        ):
+            read_clip(coordinates, clip, WHOLE, Cutting(size=32))
+    coordinates.flow.write_bytes(whole)
+    os.utime(coordinates.flow, ns=(state.st_atime_ns, state.st_mtime_ns))
+    for one, other in zip(
+        before, read_clip(coordinates, clip, WHOLE, Cutting(size=32)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_several_frames_and_no_flow(coordinates: Stored) -> None:
