@@ -7,7 +7,8 @@ and high are shares of 1. `demo` runs the embedded data set with seeds 0, 1 and 
 quick split of UT-Interaction. The other tables are stages of the classical recognisers on the folds
 of UT-Interaction and Tennis7, see STAGES and `studies.py`; `--tables classic` is all of them.
 `training` is the networks on the split of both, see `trainings.py`; with --device cuda, on all
-folds. The clips lie in --data (../shared/data, or `data` in TRAJFUSE_SHARED).
+folds; `confirmation` is late fusion on Tennis7's other folds. The clips lie in --data
+(../shared/data, or `data` in TRAJFUSE_SHARED).
 
 Everything resumes: --runs keeps the runs of `demo`, `ut-split` and `training` with their reports,
 and trajectories, scores of every fold and rows of the stages. A fold whose scores are there, made
@@ -198,10 +199,10 @@ def tell(runs: Path, table: str, part: str, spent: Sequence[float] | np.ndarray)
         csv.writer(file).writerow([table, part, *(round(float(each), 2) for each in spent)])
 
 
-def told_parts(runs: Path) -> set[str]:
-    """Parts whose minutes are kept."""
+def told_parts(runs: Path) -> set[tuple[str, str]]:
+    """Tables and their parts whose minutes are kept."""
     with (runs / "minutes.csv").open(newline="") as file:
-        return {row[1] for row in csv.reader(file)}
+        return {(row[0], row[1]) for row in csv.reader(file)}
 
 
 def rows_of(table: str, jobs: Sequence[Job]) -> Iterator[Row]:
@@ -281,25 +282,31 @@ def run(
         )
 
 
-def run_training(arguments: argparse.Namespace) -> Iterator[Row]:
+def run_training(
+    arguments: argparse.Namespace,
+    *,
+    seeds: dict[str, tuple[int, ...]] = TRAINING_SEEDS,
+    confirms: bool = False,
+) -> Iterator[Row]:
     """The networks on the split of both data sets, and a report of each run."""
     arguments.runs.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     with ExitStack() as stack:
-        workers = arguments.workers
+        folders, workers = (arguments.data, arguments.runs), arguments.workers
         if workers > 1:  # started once for all trainings
             workers = stack.enter_context(WorkerPool(workers))
-        for data, seeds in TRAINING_SEEDS.items():
+        for data, of_data in seeds.items():
             trainings = [
-                Training(data, seed, arguments.data, arguments.runs, workers, arguments.device)
-                for seed in seeds
+                Training(data, seed, *folders, workers, arguments.device, confirms)
+                for seed in of_data
             ]
+            table = trainings[0].table
             clock = minutes()
             trainings[0].prepare()
-            tell(arguments.runs, "training", f"{data}, frames and flow", minutes() - clock)
+            tell(arguments.runs, table, f"{data}, frames and flow", minutes() - clock)
             runs = {training.seed: run_networks(training) for training in trainings}
-            rows += [Row("training", *row) for row in training_rows(data, runs)]
-            write(arguments.runs / "training.csv", rows)
+            rows += [Row(table, *row) for row in training_rows(data, runs)]
+            write(arguments.runs / f"{table}.csv", rows)
     yield from rows
 
 
@@ -310,10 +317,10 @@ def run_networks(training: Training) -> benchmark.Run:
     report.write(finished, training.folder)
     for result in finished.of("method"):
         part = f"{told}, {result.label}"
-        if not result.resumed or part not in told_parts(training.runs):
+        if not result.resumed or (training.table, part) not in told_parts(training.runs):
             seconds = result.fit_seconds + result.score_seconds
-            tell(training.runs, "training", part, [seconds / 60])
-    tell(training.runs, "training", told, minutes() - clock)
+            tell(training.runs, training.table, part, [seconds / 60])
+    tell(training.runs, training.table, told, minutes() - clock)
     return finished
 
 
@@ -321,6 +328,7 @@ TABLES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "demo": run_demo,
     "ut-split": run_ut_split,
     "training": run_training,
+    "confirmation": partial(run_training, seeds={TENNIS: (0,)}, confirms=True),
     **{name: partial(run_stage, name) for name in STAGES},
 }
 
@@ -340,7 +348,7 @@ def main() -> int:
     )
     parser.add_argument("--csv", type=Path, required=True, help="file to write")
     parser.add_argument(
-        "--tables", default="demo,ut-split,training,classic", help="comma-separated"
+        "--tables", default="demo,ut-split,training,confirmation,classic", help="comma-separated"
     )
     parser.add_argument("--runs", type=Path, default=PROJECT / "runs" / "reproduce")
     shared = Path(os.environ.get("TRAJFUSE_SHARED", PROJECT.parent / "shared"))

@@ -6,6 +6,7 @@ import csv
 import importlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -264,6 +265,26 @@ def test_on_a_gpu_all_folds_stand_in_for_the_split(
     )
     assert [len(each.dataset().splits) for each in (cpu, gpu)] == [1, 2]
     assert cpu.folder != gpu.folder
+
+
+def test_late_fusion_is_confirmed_on_clips_that_the_split_does_not_test(
+    script: ModuleType, shared: Path, tmp_path: Path, requires: Any
+) -> None:
+    requires("efficientnet_lite_pytorch")
+    make = partial(sys.modules["trainings"].Training, "tennis7", 0, shared / "data", tmp_path, 1)
+    usual, other = make(), make(confirms=True)
+    [seen] = usual.dataset().splits
+    folds = other.dataset().splits
+    tested = [id for fold in folds for id in fold.test]
+    assert len(folds) == 4
+    assert len(tested) == len(set(tested)) == len(usual.dataset().videos) - len(seen.test) == 294
+    assert not set(tested) & set(seen.test)
+    assert all(len(fold.train) + len(fold.test) == 371 for fold in folds)
+    assert list(other.factories()) == ["spatial", "temporal"]
+    for name, factory in other.factories().items():
+        assert factory().settings() == usual.factories()[name]().settings()
+    assert other.folder != usual.folder
+    assert other.frames == usual.frames
 
 
 def test_unknown_tables_are_refused(
