@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compare.datasets.dataset import named
+from compare.datasets.dataset import groups_of, named
 from compare.intervals import MIN_UNITS, Interval, accuracy_interval, wilson
 from compare.scores import ScoreTable, labels_of
 
@@ -276,7 +276,7 @@ def _measured(
     predicted = np.array([index_of[p.predicted] for p in predictions])
     right = true == predicted
     ids = [p.id for p in predictions]
-    of_video = _groups_of(ids, groups) if groups is not None else None
+    of_video = groups_of(ids, groups) if groups is not None else None
     n_groups = len(set(of_video or ()))
     grouped = of_video if n_groups >= MIN_UNITS else None
     weights = split_weights([p.split for p in predictions])
@@ -380,15 +380,6 @@ def _count_by_class(
     index_of = {name: index for index, name in enumerate(classes)}
     true = np.array([index_of[after.truth] for _, after in pairs], dtype=np.int64)
     return np.bincount(true, minlength=len(classes))
-
-
-def _groups_of(ids: Sequence[str], groups: Mapping[str, str]) -> list[str]:
-    lacking = [id for id in ids if id not in groups]
-    if lacking:
-        raise ValueError(
-            f"every video must have a group, got none for {len(lacking)}: {named(lacking)}"
-        )
-    return [groups[id] for id in ids]
 
 
 def _require_classes(table: ScoreTable, classes: Sequence[str]) -> None:

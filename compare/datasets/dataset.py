@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -185,6 +185,23 @@ def _check_split(dataset: Dataset, split: Split) -> None:
             f"split {split.name!r} must have a training video of every class, got none of "
             f"{named(lacking)}; add some or leave the class out"
         )
+
+
+def groups_of(ids: Iterable[str], groups: Mapping[str, str]) -> list[str]:
+    """The group of each video id.
+
+    Raises
+    ------
+    ValueError
+        Videos have none; the message names them.
+    """
+    ids = list(ids)
+    lacking = sorted({id for id in ids if id not in groups})
+    if lacking:
+        raise ValueError(
+            f"every video must have a group, got none for {len(lacking)}: {named(lacking)}"
+        )
+    return [groups[id] for id in ids]
 
 
 def named(names: Sequence[str], limit: int = N_NAMED) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.datasets.dataset import named
+from compare.datasets.dataset import groups_of, named
 from compare.fusion.calibration import Calibration, calibrate
 from compare.fusion.rules import FusionRule, combined, fused_table, joined_for, stacked
 from compare.fusion.weights import best_point, fit_svm, likeliest, right_under, simplex
@@ -119,7 +119,7 @@ def fit(
         As `compare.fusion.fuse`; or a class without a video for the SVM.
     """
     joined = joined_for(tables, rule, tolerant=tolerant)
-    _refuse_overlap(joined[0].ids, groups, test, _groups_of(test, groups))
+    _refuse_overlap(joined[0].ids, groups, test, _groups(test, groups))
     return _fitted(rule, joined, truth, groups, calibration)
 
 
@@ -162,8 +162,7 @@ def cross_fit(
             "other groups have seen each group's labels; fuse their methods by one rule"
         )
     ids = joined[0].ids
-    _groups_of(ids, groups)
-    names, member = np.unique([groups[id] for id in ids], return_inverse=True)
+    names, member = np.unique(groups_of(ids, groups), return_inverse=True)
     if len(names) < 2 or (n_folds is not None and not 2 <= n_folds <= len(names)):
         raise ValueError(
             f"groups must be 2 or more and folds no more than groups, got {len(names)} groups and "
@@ -250,7 +249,7 @@ def _fitted(
         classes=joined[0].classes,
         calibrations=calibrations,
         fitted_on=frozenset(ids),
-        fitted_groups=frozenset(_groups_of(ids, groups)),
+        fitted_groups=frozenset(_groups(ids, groups)),
         scores_of=scores_of,
         kind=kind,
     )
@@ -279,7 +278,7 @@ def _refuse_overlap(
             f"weights must not be fitted to videos that are tested, got {len(both)} on both sides: "
             f"{named(both)}; fit them to cross-validated scores of training videos"
         )
-    shared = sorted(_groups_of(ids, groups) & set(other_groups)) if other_groups else []
+    shared = sorted(_groups(ids, groups) & set(other_groups)) if other_groups else []
     if shared:
         raise FittedOnTestError(
             f"weights must not be fitted to groups that are tested, got {len(shared)} on both "
@@ -287,16 +286,9 @@ def _refuse_overlap(
         )
 
 
-def _groups_of(ids: Collection[str], groups: Mapping[str, str] | None) -> set[str]:
-    """Groups of videos; none where there are no groups, an error where one has none."""
-    if groups is None:
-        return set()
-    lacking = [id for id in ids if id not in groups]
-    if lacking:
-        raise ValueError(
-            f"every video must have a group, got none for {len(lacking)}: {named(lacking)}"
-        )
-    return {groups[id] for id in ids}
+def _groups(ids: Collection[str], groups: Mapping[str, str] | None) -> set[str]:
+    """Groups of videos; none where there are no groups."""
+    return set() if groups is None else set(groups_of(ids, groups))
 
 
 def _grid_without_each(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compare import metrics
+from compare.datasets.dataset import groups_of
 from compare.significance.comparison import Outcomes
 from compare.significance.paired import Test
 
@@ -61,11 +62,10 @@ def above_chance(
     """
     if n_draws < 1:
         raise ValueError(f"n_draws must be 1 or more, got {n_draws}")
-    lacking = [] if groups is None else sorted({id for _, id in found.rows if id not in groups})
-    if lacking:
-        raise ValueError(f"every video must have a group, got none for {lacking[0]!r}")
     weights = metrics.split_weights([split for split, _ in found.rows])
-    units = [(split, "" if groups is None else groups[id]) for split, id in found.rows]
+    ids = [id for _, id in found.rows]
+    of_id = [""] * len(ids) if groups is None else groups_of(ids, groups)
+    units = [(split, group) for (split, _), group in zip(found.rows, of_id, strict=True)]
     classes, truth = np.unique(np.array(found.truth), return_inverse=True)
     said = np.array([[_index(classes, name) for name in row] for row in found.predicted])
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from compare import intervals, metrics
-from compare.datasets.dataset import named
+from compare.datasets.dataset import groups_of, named
 from compare.intervals import CONFIDENCE, MIN_UNITS, Interval
 from compare.metrics import Complementarity, Evaluation
 from compare.significance.paired import Test, holm, mcnemar, sign_flip
@@ -254,12 +254,7 @@ def _units(
     ids = [id for _, id in rows]
     if groups is None:
         return ids, "video"
-    lacking = sorted({id for id in ids if id not in groups})
-    if lacking:
-        raise ValueError(
-            f"every video must have a group, got none for {len(lacking)}: {named(lacking)}"
-        )
-    units = [groups[id] for id in ids]
+    units = groups_of(ids, groups)
     if len(set(units)) < MIN_UNITS:
         raise ValueError(
             f"test videos must be of {MIN_UNITS} or more groups, got only {units[0]!r}; leave the "

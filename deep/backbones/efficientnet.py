@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from deep.backbones.backbone import Backbone, cut
+from deep.backbones.depthwise import DepthwiseConv2d
 from deep.backbones.initialisation import cross_modality
 
 
@@ -83,6 +84,8 @@ class EfficientNetLite0(Backbone):
             rgb = network._conv_stem.weight.detach()
             network._change_in_channels(in_channels)
             network._conv_stem.weight = nn.Parameter(cross_modality(rgb, in_channels))
+        for block in network._blocks:
+            block._depthwise_conv = DepthwiseConv2d.of(block._depthwise_conv)
         self.last = last
         widths = [block._bn2.num_features for block in network._blocks]
         layers = dict(zip(self.LAYERS, [*widths, network._bn1.num_features], strict=True))

@@ -327,7 +327,7 @@ def test_chance_holds_its_level_and_takes_seeds_and_splits() -> None:
 
 def test_above_chance_wants_a_group_for_every_video() -> None:
     found = outcomes([[1, 0]], ["s", "s"], ["a", "b"])
-    with pytest.raises(ValueError, match="every video must have a group, got none for 'b'"):
+    with pytest.raises(ValueError, match="every video must have a group, got none for 1: 'b'"):
         significance.above_chance(found, groups={"a": "g"})
     with pytest.raises(ValueError, match="n_draws must be 1 or more, got 0"):
         significance.above_chance(found, n_draws=0)
