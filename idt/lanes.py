@@ -65,7 +65,7 @@ def empty(*shape: int, kind: DTypeLike = np.float32) -> np.ndarray:
     return whole[WIDTH : WIDTH + size].reshape(shape)
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def planes(n_planes: int, n_rows: int, n_columns: int) -> np.ndarray:
     """Planes of float32, not filled, for kernels, with room behind the last as `empty` has it."""
     size = n_planes * n_rows * n_columns

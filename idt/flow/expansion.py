@@ -162,7 +162,8 @@ def _blur_and_resize(
                 continue
             held[r] = wanted
             if r == 0 and held[1] == wanted:
-                stretched[0] = stretched[1]
+                for x in range(len(stretched[0])):  # an assignment of rows compiles for seconds
+                    stretched[0, x] = stretched[1, x]
                 continue
             _blur_column(blurred, n_rows, n_columns, taps, wanted, row)
             stretch_row(row, positions, stretched[r])
@@ -259,8 +260,9 @@ def _expand_level(
     inner = image[POLYNOMIAL_RADIUS : POLYNOMIAL_RADIUS + n_rows]
     _blur_and_resize(padded, margin, taps, top, fraction_y, left, fraction_x, inner)
     for k in range(POLYNOMIAL_RADIUS):
-        image[k] = inner[0]
-        image[POLYNOMIAL_RADIUS + n_rows + k] = inner[n_rows - 1]
+        for x in range(n_columns):
+            image[k, x] = inner[0, x]
+            image[POLYNOMIAL_RADIUS + n_rows + k, x] = inner[n_rows - 1, x]
     # Columns are filtered a row ahead: numbers just written come back slowly at other offsets.
     ahead = np.empty((2, 3, n_columns + 2 * POLYNOMIAL_RADIUS + WIDTH), np.float32)
     mean = np.empty(n_columns, np.float64)

@@ -67,7 +67,10 @@ def _share_lines(size: int, first: np.ndarray, shares: np.ndarray) -> int:
                 first[sample + 1] = i
             shares[sample + 1, counts[sample + 1]] = (1.0 - inside) / ratio
             counts[sample + 1] += 1
-    return counts.max()
+    most = 0
+    for k in range(len(counts)):
+        most = max(most, counts[k])
+    return most
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
