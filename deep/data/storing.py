@@ -286,6 +286,8 @@ def read_images(path: Path, name: str, indices: np.ndarray) -> tuple[np.ndarray,
     with _whole_or_told(path):
         state = path.stat()
         layout = _layout(path, name, state.st_size, state.st_mtime_ns)
+        if indices.max() >= layout.shape[0]:
+            raise BrokenArrayError(f"{name} are {layout.shape[0]}, image {indices.max()} is wanted")
         images = np.empty((len(indices), *layout.shape[1:]), np.uint8)
         with path.open("rb", buffering=0) as file:
             for image, place in zip(images, layout.places[indices], strict=True):
@@ -301,18 +303,21 @@ def _layout(path: Path, name: str, size: int, changed_ns: int) -> Layout:
     with open_stored(path, name) as kept:
         n_images, n_bytes = len(kept), int(np.prod(kept.shape[1:]))
         if kept.chunks is None:
-            places = kept.id.get_offset() + n_bytes * np.arange(n_images)
+            first = kept.id.get_offset()
+            places = [None if first is None else first + k * n_bytes for k in range(n_images)]
         elif kept.chunks == (1, *kept.shape[1:]):
             chunks = (kept.id.get_chunk_info_by_coord((k, 0, 0, 0)) for k in range(n_images))
-            places = np.array([chunk.byte_offset for chunk in chunks])
+            places = [chunk.byte_offset for chunk in chunks]
         else:
             raise BrokenArrayError(f"{name} are stored in pieces of {kept.chunks}")
+        if None in places:
+            raise BrokenArrayError(f"{name} were not all written")
         bounds = None
         if "bounds" in kept.file:
             bounds = dataset(kept.file, "bounds")[:]
             if bounds.shape != (n_images, kept.shape[3]):
                 raise BrokenArrayError(f"bounds are {bounds.shape}")
-        return Layout(kept.shape, places, bounds)
+        return Layout(kept.shape, np.array(places), bounds)
 
 
 @contextmanager

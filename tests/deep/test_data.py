@@ -323,6 +323,29 @@ def test_a_file_that_breaks_while_in_use_is_told(coordinates: Stored) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "reason"),
+    [
+        ((12, 40, 60, 3), {"chunks": (1, 40, 60, 3)}, "frames were not all written"),
+        ((12, 40, 60, 3), {}, "frames were not all written"),
+        ((12, 40, 60, 3), {"chunks": (2, 40, 60, 3)}, "frames are stored in pieces of"),
+        (
+            (5, 40, 60, 3),
+            {"data": np.zeros((5, 40, 60, 3), np.uint8)},
+            "frames are 5, image 6 is w",
+        ),
+    ],
+)
+def test_frames_that_are_not_as_stored_are_refused(
+    coordinates: Stored, shape: tuple[int, ...], options: dict[str, object], reason: str
+) -> None:
+    with h5py.File(coordinates.frames, "w") as file:
+        file["filling"] = np.zeros(100_000, np.uint8)  # so that the file is as long as it declares
+        file.create_dataset("frames", shape, np.uint8, **options)
+    with pytest.raises(ValueError, match=rf"frames\.h5' must be what was stored .*{reason}"):
+        read_clip(coordinates, ClipSpec(stack=0).at(6, 1, n_frames=12), WHOLE, Cutting(size=32))
+
+
 def test_several_frames_and_no_flow(coordinates: Stored) -> None:
     clip = ClipSpec(stack=0, frames=(0, 3, 1)).at(4, 1, n_frames=12)
     view = View(top=5, left=9, height=32, width=32, flip=True)
