@@ -56,7 +56,8 @@ class DepthwiseConv2d(nn.Conv2d):
             x = functional.pad(x, (left, across - left, top, down - top))
             padding = 0, 0
         plain = x.device.type == "cpu" and x.dtype == torch.float32
-        if plain and max(kernel) > 3 and not torch.is_autocast_enabled("cpu"):
+        trains = torch.is_grad_enabled() and self.weight.requires_grad
+        if trains and plain and max(kernel) > 3 and not torch.is_autocast_enabled("cpu"):
             return _Depthwise.apply(x, self.weight, stride, padding)
         return functional.conv2d(x, self.weight, None, stride, padding, groups=self.groups)
 

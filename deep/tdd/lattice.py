@@ -159,9 +159,11 @@ def _follow(
         return None
     lattice, _ = known[0]
     if func is torch.conv2d:
-        _, weight, _, stride, padding, dilation, _ = args
-        kernel = tuple(weight.shape[2:])
-        return lattice.behind(kernel, _pair(stride), _pair(padding), _pair(dilation))
+        order = ("input", "weight", "bias", "stride", "padding", "dilation")
+        given = dict(zip(order, args, strict=False)) | kwargs
+        usual = {"stride": 1, "padding": 0, "dilation": 1}
+        steps = (_pair(given.get(name, number)) for name, number in usual.items())
+        return lattice.behind(tuple(given["weight"].shape[2:]), *steps)
     if func in (functional.max_pool2d, functional.avg_pool2d):
         names = ("kernel_size", "stride", "padding", "dilation")
         given = dict(zip(names, args[1:], strict=False)) | kwargs
