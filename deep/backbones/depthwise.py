@@ -35,7 +35,7 @@ class DepthwiseConv2d(nn.Conv2d):
             n_channels,
             n_channels,
             other.kernel_size,  # type: ignore[arg-type]  # a pair, as of any convolution
-            other.stride,  # type: ignore[arg-type]
+            other.stride,  # type: ignore[arg-type]  # likewise
             groups=n_channels,
             bias=False,
             device="meta",
