@@ -7,7 +7,7 @@ and high are shares of 1. `demo` runs the embedded data set with seeds 0, 1 and 
 quick split of UT-Interaction. The other tables are stages of the classical recognisers on the folds
 of UT-Interaction and Tennis7, see STAGES and `studies.py`; `--tables classic` is all of them.
 `training` is the networks on the split of both, see `trainings.py`; with --device cuda, on all
-folds; `confirmation` is late fusion on Tennis7's other folds. The clips lie in --data
+folds; `validation` is what settled how Tennis7's are trained. The clips lie in --data
 (../shared/data, or `data` in TRAJFUSE_SHARED).
 
 Everything resumes: --runs keeps the runs of `demo`, `ut-split` and `training` with their reports,
@@ -286,9 +286,9 @@ def run_training(
     arguments: argparse.Namespace,
     *,
     seeds: dict[str, tuple[int, ...]] = TRAINING_SEEDS,
-    confirms: bool = False,
+    validates: bool = False,
 ) -> Iterator[Row]:
-    """The networks on the split of both data sets, and a report of each run."""
+    """The networks on the split of both data sets, or candidates; and a report of each run."""
     arguments.runs.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     with ExitStack() as stack:
@@ -297,7 +297,7 @@ def run_training(
             workers = stack.enter_context(WorkerPool(workers))
         for data, of_data in seeds.items():
             trainings = [
-                Training(data, seed, *folders, workers, arguments.device, confirms)
+                Training(data, seed, *folders, workers, arguments.device, validates)
                 for seed in of_data
             ]
             table = trainings[0].table
@@ -328,7 +328,7 @@ TABLES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "demo": run_demo,
     "ut-split": run_ut_split,
     "training": run_training,
-    "confirmation": partial(run_training, seeds={TENNIS: (0,)}, confirms=True),
+    "validation": partial(run_training, seeds={TENNIS: (0,)}, validates=True),
     **{name: partial(run_stage, name) for name in STAGES},
 }
 
@@ -348,7 +348,7 @@ def main() -> int:
     )
     parser.add_argument("--csv", type=Path, required=True, help="file to write")
     parser.add_argument(
-        "--tables", default="demo,ut-split,training,confirmation,classic", help="comma-separated"
+        "--tables", default="demo,ut-split,training,validation,classic", help="comma-separated"
     )
     parser.add_argument("--runs", type=Path, default=PROJECT / "runs" / "reproduce")
     shared = Path(os.environ.get("TRAJFUSE_SHARED", PROJECT.parent / "shared"))

@@ -267,24 +267,54 @@ def test_on_a_gpu_all_folds_stand_in_for_the_split(
     assert cpu.folder != gpu.folder
 
 
-def test_late_fusion_is_confirmed_on_clips_that_the_split_does_not_test(
+def test_validation_sees_no_clip_that_the_split_tests(
     script: ModuleType, shared: Path, tmp_path: Path, requires: Any
 ) -> None:
     requires("efficientnet_lite_pytorch")
     make = partial(sys.modules["trainings"].Training, "tennis7", 0, shared / "data", tmp_path, 1)
-    usual, other = make(), make(confirms=True)
-    [seen] = usual.dataset().splits
-    folds = other.dataset().splits
-    tested = [id for fold in folds for id in fold.test]
+    usual, inner = make(), make(validates=True)
+    [split] = usual.dataset().splits
+    folds = inner.dataset().splits
     assert len(folds) == 4
-    assert len(tested) == len(set(tested)) == len(usual.dataset().videos) - len(seen.test) == 294
-    assert not set(tested) & set(seen.test)
-    assert all(len(fold.train) + len(fold.test) == 371 for fold in folds)
-    assert list(other.factories()) == ["spatial", "temporal"]
-    for name, factory in other.factories().items():
-        assert factory().settings() == usual.factories()[name]().settings()
-    assert other.folder != usual.folder
-    assert other.frames == usual.frames
+    assert sorted(id for fold in folds for id in fold.test) == sorted(split.train)
+    assert all(sorted(fold.train + fold.test) == sorted(split.train) for fold in folds)
+    assert inner.folder != usual.folder
+    assert inner.frames == usual.frames
+
+
+def test_validation_compares_late_fusion_of_every_pair_of_candidates(
+    script: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = sys.modules["trainings"]
+    table = data / "ut_interaction.csv"
+    clips = rows_of(table)
+    for clip in clips:  # set 2 is tested; what is trained on keeps two folds
+        clip |= {"split": "test", "fold": "3"} if clip["set"] == "set2" else {"split": "train"}
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(clips[0]))
+        writer.writeheader()
+        writer.writerows(clips)
+    small = {"size": 48, "side": 48, "backbone": "small", "n_clips": 1, "epochs": 1}
+    spatial, temporal = trainings.TOWERS
+    candidates = {
+        spatial: {spatial: small},
+        temporal: {temporal: small, "temporal-warped": small | {"warped": True}},
+    }
+    monkeypatch.setattr(trainings, "CANDIDATES", candidates)
+    monkeypatch.setattr(trainings, "OPTIONS", {})
+    make = partial(script.run_training, seeds={trainings.UT: (0,)}, validates=True)
+    monkeypatch.setitem(script.TABLES, "validation", make)
+    folders = ["--runs", tmp_path / "runs", "--data", data, "--workers", 1]
+    run(script, monkeypatch, "--csv", tmp_path / "a.csv", *folders, "--tables", "validation")
+    rows = rows_of(tmp_path / "a.csv")
+    towers = [spatial, temporal, "temporal-warped"]
+    pairs = [f"{spatial} and {temporal}", f"{spatial} and temporal-warped"]
+    assert [row["method"] for row in rows] == [*towers, *pairs]
+    assert {row["table"] for row in rows} == {"validation"}
+    kept = list((tmp_path / "runs").rglob("scores/*/*.npz"))
+    scored = [id for path in kept for id in np.load(path)["ids"]]
+    assert len(kept) == (3 + 2) * 2
+    assert sorted(set(scored)) == [clip["path"] for clip in clips if clip["split"] == "train"]
 
 
 def test_unknown_tables_are_refused(
