@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from compare import cli
 from compare.benchmark import methods
 from compare.benchmark.spec_file import KEYS, read_spec
+from compare.fusion import parse_rules
 
 
 @pytest.fixture
@@ -98,3 +100,21 @@ def test_every_key_is_an_option_of_the_command() -> None:
     shown = CliRunner().invoke(cli.compare_app, ["run", "--help"], env={"COLUMNS": "200"})
     for key in KEYS:
         assert f"--{key.replace('_', '-')}" in shown.output
+
+
+def test_the_spec_of_both_families_names_methods_and_rules_that_there_are(project: Path) -> None:
+    spec = read_spec(project / "scripts" / "both_families.toml")
+    parsed = methods.parse_methods(spec["methods"])
+    methods.check(parsed, methods.find([method.name for method in parsed]))
+    labels = [method.label for method in parsed]
+    rules = {rule.name: rule for rule in parse_rules(spec["fuse"], labels, learned=True)}
+    for names in combinations(("dt", "idt", "two-stream", "conv-fusion"), 2):
+        meant = {label for label in labels if label.split(":")[0].removesuffix("-fv") in names}
+        of_pair = [rule for rule in rules.values() if set(rule.methods) == meant]
+        assert of_pair, names
+        learned = [rule for rule in of_pair if rule.name.endswith(" learned")]
+        mixed = len(set(names) & {"dt", "idt"}) == 1
+        assert len(of_pair) == 1 + mixed
+        assert len(learned) == mixed
+    for name in ("all four", "all four learned"):
+        assert set(rules[name].methods) == set(labels)
