@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import parent_process
@@ -43,13 +44,10 @@ def work(connection: Connection, threads: int, prepare: bytes) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     hold_to_threads(threads)
     pickle.loads(prepare)()
-    connection.send((READY, None))
-    while True:
-        try:
-            call = connection.recv_bytes()
-        except (EOFError, OSError):
-            return
-        connection.send_bytes(_answer(call, connection))
+    with suppress(EOFError, OSError):  # at the pipe's other end nobody waits any more
+        connection.send((READY, None))
+        while True:
+            connection.send_bytes(_answer(connection.recv_bytes(), connection))
 
 
 def hold_to_threads(threads: int) -> None:

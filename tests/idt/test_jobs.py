@@ -31,7 +31,7 @@ from idt.jobs import (
 )
 from idt.jobs.outcome import attempt, is_disk_full
 from idt.jobs.progress import duration_text, rate_text
-from idt.jobs.worker import THREAD_VARIABLES, Home, held
+from idt.jobs.worker import THREAD_VARIABLES, Home, held, work
 
 SETTINGS = {"label": "testing"}
 
@@ -197,6 +197,19 @@ def test_workers_without_work_go_and_others_come(monkeypatch):
         assert not is_there(first)
         outcomes = run(process_of, range(3), workers=pool, **SETTINGS)
     assert all(outcome.tries == 1 and outcome.result() != first for outcome in outcomes)
+
+
+def test_a_worker_for_whom_nobody_waits_ends_quietly(capfd):
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    late = pickle.dumps(partial(time.sleep, 0.2))
+    process = context.Process(target=work, args=(theirs, 1, late))
+    process.start()
+    theirs.close()
+    ours.close()
+    process.join(60)
+    assert process.exitcode == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_a_limit_of_time_may_be_as_long_as_can_be_said():
