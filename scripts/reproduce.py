@@ -7,7 +7,7 @@ and high are shares of 1. `demo` runs the embedded data set with seeds 0, 1 and 
 quick split of UT-Interaction. The other tables are stages of the classical recognisers on the folds
 of UT-Interaction and Tennis7, see STAGES and `studies.py`; `--tables classic` is all of them.
 `training` is the networks on the split of both, see `trainings.py`; with --device cuda, on all
-folds; `validation` is what settled how Tennis7's are trained. The clips lie in --data
+folds; `validation` compares ways to train Tennis7's. The clips lie in --data
 (../shared/data, or `data` in TRAJFUSE_SHARED).
 
 Everything resumes: --runs keeps the runs of `demo`, `ut-split` and `training` with their reports,

@@ -60,7 +60,7 @@ def draw_pair(
 
 
 def default(right: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    found = intervals.accuracy_interval(right, groups)  # type: ignore[arg-type]
+    found = intervals.accuracy_interval(right, groups.tolist())
     return found.low, found.high
 
 
@@ -70,7 +70,7 @@ def by_video(right: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
 
 
 def bootstrap(right: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    found = intervals.group_bootstrap(right, groups, n_draws=1000)  # type: ignore[arg-type]
+    found = intervals.group_bootstrap(right, groups.tolist(), n_draws=1000)
     return found.low, found.high
 
 
@@ -114,13 +114,13 @@ def accuracy_rows(repetitions: int, correlation: float) -> Iterator[list[str]]:
 
 def difference_rows(repetitions: int) -> Iterator[list[str]]:
     for groups, videos in SIZES:
-        member = np.repeat(np.arange(groups), videos).astype(np.str_)
+        member = np.repeat(np.arange(groups), videos).astype(np.str_).tolist()
         for accuracies in ((0.7, 0.75), (0.85, 0.9), (0.95, 0.95), (0.95, 0.97)):
             rng = np.random.default_rng([groups, *(round(100 * p) for p in accuracies)])
             limits = []
             for _ in range(repetitions):
                 first, second = draw_pair(rng, groups, videos, accuracies)
-                found = intervals.difference_interval(first, second, member)  # type: ignore[arg-type]
+                found = intervals.difference_interval(first, second, member)
                 limits.append((found.low, found.high))
             truth = accuracies[1] - accuracies[0]
             yield row(

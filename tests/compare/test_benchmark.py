@@ -104,7 +104,7 @@ def test_folds_are_tested_each_and_pooled(
         assert len(result.tables) == 4
         assert result.evaluation.n_tested == 24
         assert result.evaluation.n_groups == 4
-    assert len(fakes["idt-fv"].func.fitted) == 12  # type: ignore[attr-defined]
+    assert len(fakes["idt-fv"].func.fitted) == 12  # type: ignore[attr-defined]  # a partial
 
 
 def test_a_stopped_run_goes_on(
@@ -116,14 +116,14 @@ def test_a_stopped_run_goes_on(
     with pytest.raises(RuntimeError, match="stopped") as caught:
         run(recognisers={**fakes, "two-stream": stop})
     assert caught.value.__notes__ == ["(in method 'two-stream', 'split')"]
-    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]
+    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]  # a partial
     with pytest.raises(RuntimeError, match="stopped") as caught:
         run()
     assert caught.value.__notes__ == ["(in method 'two-stream', 'split')"]  # idt-fv is there
     monkeypatch.undo()
     finished = run()
     assert [r.resumed for r in finished.results] == [True, False, False, False]
-    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]
+    monkeypatch.setattr(fakes["idt-fv"].func, "fit", stop)  # type: ignore[attr-defined]  # a partial
     again = run(fuse="average")
     assert all(r.resumed for r in again.results if r.role != "fusion")
     for result, before in zip(again.of("method"), finished.of("method"), strict=True):
@@ -147,7 +147,7 @@ def test_scores_of_other_settings_are_refused_before_any_work(
 ) -> None:
     run(fuse="grid", n_inner_folds=2)
     other = {**fakes, "two-stream": partial(fakes["two-stream"], scale=21)}
-    made = fakes["idt-fv"].func.fitted  # type: ignore[attr-defined]
+    made = fakes["idt-fv"].func.fitted  # type: ignore[attr-defined]  # a partial
     made.clear()
     with pytest.raises(ValueError, match="settings asked for now") as caught:
         run(recognisers=other)
@@ -244,7 +244,7 @@ def test_unreadable_videos_are_left_out_for_all(
     )
     assert [bad.id for bad in finished.excluded] == ["hug_2.avi", "kick_3.avi"]
     assert {result.tables[0].ids for result in finished.results} == {("hug_3.avi",)}
-    fitted = fakes["idt-fv"].func.fitted  # type: ignore[attr-defined]
+    fitted = fakes["idt-fv"].func.fitted  # type: ignore[attr-defined]  # a partial
     assert {"hug_2.avi" in each for each in fitted} == {False}
     assert "0 bytes" in benchmark.summary(finished)["excluded"]["hug_2.avi"]
     (tmp_path / "hug_1.avi").write_bytes(b"")
